@@ -1,0 +1,1 @@
+"""The wire: llhttp on both sides, the server channel, the request, the upstream connection and the relay."""

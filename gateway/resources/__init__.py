@@ -1,0 +1,1 @@
+"""What stands in the tree: the reverse proxy, the WebSocket bridge, the health answers."""

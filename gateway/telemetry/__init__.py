@@ -1,0 +1,1 @@
+"""What is told about requests: the access log, the metrics and the application log."""

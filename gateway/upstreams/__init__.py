@@ -1,0 +1,1 @@
+"""Clusters of instances: their connections, their balance and their health."""
