@@ -1,0 +1,297 @@
+"""One exchange: a request on its way to an instance, and the answer on its way back to the client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimeout
+from gateway.http.upstream import Framing, UpstreamConnection
+
+if TYPE_CHECKING:
+    from gateway.http.request import Request
+
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+"""Methods whose request may be sent once more (RFC 9110 section 9.2.2)."""
+
+TRIES = 2
+
+
+class Instance(Protocol):
+    """What a relay asks of an instance of an upstream."""
+
+    name: str
+    active: int
+
+    def take(self) -> UpstreamConnection | None:
+        """An idle connection, if there is one."""
+
+    def connect(self, timeout: float) -> Deferred[UpstreamConnection]:
+        """A new connection.
+
+        :raises UpstreamFailed: (the Deferred fails with it, or with UpstreamTimeout) when there is none to be had.
+        """
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """A connection whose exchange is over."""
+
+
+class Way(Protocol):
+    """What a route decides about its relays."""
+
+    connect_timeout: float
+
+    def choose(self, tried: Any) -> Instance:
+        """An instance; not ``tried``, where there is another."""
+
+    def request_head(self, request: Request, instance: Any) -> bytes:
+        """The head as the instance gets it."""
+
+    def answer_lines(self, request: Request, fields: list[tuple[bytes, bytes]]) -> tuple[bytes, Framing]:
+        """The header lines that go on to the client, and how the answer's body is framed by the instance.
+
+        :raises UpstreamFailed: when that cannot be told.
+        """
+
+    def waiting_for_head(self, relay: Relay, waiting: bool) -> None:
+        """Start, or stop, counting the time to the first byte."""
+
+    def waiting_for_more(self, relay: Relay, waiting: bool) -> None:
+        """Start, or stop, counting the time between two reads."""
+
+    def failed(self, relay: Relay, reason: str) -> None:
+        """Something went wrong with the instance: a short label for the metrics."""
+
+
+class Relay:
+    """Carries one request to an instance and its answer back, with back-pressure both ways.
+
+    A connection attempt that failed is made again on another instance, whatever the method: nothing was sent. A
+    pooled connection that turns out to be dead before it answered is replaced by a new one when the method is
+    idempotent and the request has no body. Everything else ends in an error, or, once the answer has begun, in a cut
+    connection.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_connecting",
+        "_connection",
+        "_framing",
+        "_head_seen",
+        "_out",
+        "_request",
+        "_reused",
+        "_sent_all",
+        "_started",
+        "_tries",
+        "_way",
+        "instance",
+    )
+
+    def __init__(self, way: Way, request: Request) -> None:
+        self._way = way
+        self._request = request
+        self._connection: UpstreamConnection | None = None
+        self._connecting: Deferred[UpstreamConnection] | None = None
+        self._tries = 0
+        self._reused = False
+        self._sent_all = False
+        self._head_seen = False
+        self._chunked = False
+        self._out: list[bytes] = []
+        self.instance: Any = None
+
+    # -- the way there --------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Find a connection and send the request on it."""
+        self._tries += 1
+        instance = self.instance = self._way.choose(self.instance)
+        instance.active += 1
+        self._request.upstream = instance.name
+        connection = instance.take()
+        if connection is not None:
+            self._reused = True
+            self._send(connection)
+        else:
+            self._connect()
+
+    def _connect(self) -> None:
+        self._reused = False
+        self._connecting = connecting = self.instance.connect(self._way.connect_timeout)
+        connecting.addCallbacks(self._connected, self._not_connected)
+
+    def _connected(self, connection: UpstreamConnection) -> None:
+        self._connecting = None
+        self._send(connection)
+
+    def _not_connected(self, failure: Failure) -> None:
+        self._connecting = None
+        if self._request.gone or self._request.finished:
+            return
+        error = failure.value if isinstance(failure.value, GatewayError) else UpstreamFailed()
+        self._way.failed(self, "connect_timeout" if isinstance(error, UpstreamTimeout) else "connect")
+        self.instance.active -= 1
+        if self._tries < TRIES:
+            self.start()
+        else:
+            self.instance = None
+            self._refuse(error)
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        request = self._request
+        self._started = request.channel.site.clock.seconds()
+        request.relay = self
+        head = self._way.request_head(request, self.instance)
+        self._way.waiting_for_head(self, True)
+        if request.body_complete and not request.body:
+            self._sent_all = True
+            connection.request(self, head)
+            return
+        self._chunked = request.chunked_body
+        connection.request(self, head)
+        if request.expects_continue and not request.body_received:
+            request.channel.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.stream_to(self)
+
+    def body_data(self, data: bytes) -> None:
+        connection = self._connection
+        if connection is not None:
+            self._way.waiting_for_head(self, not self._head_seen)
+            connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)  # type: ignore[union-attr]
+
+    def body_end(self) -> None:
+        self._sent_all = True
+        if self._chunked and self._connection is not None:
+            self._connection.transport.write(b"0\r\n\r\n")  # type: ignore[union-attr]
+
+    def pause_sending(self) -> None:
+        self._request.pause_body()
+
+    def resume_sending(self) -> None:
+        self._request.resume_body()
+
+    # -- the way back ---------------------------------------------------------------------------------------------
+
+    def answer_head(self, status: int, reason: bytes, fields: list[tuple[bytes, bytes]], http_1_1: bool) -> Framing:
+        request = self._request
+        if status < 200:
+            if status not in (100, 101) and request.clientproto == b"HTTP/1.1" and not request.gone:
+                lines, _ = self._way.answer_lines(request, fields)
+                request.channel.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines))
+            return Framing.NONE
+        self._head_seen = True
+        way = self._way
+        way.waiting_for_head(self, False)
+        request.upstream_time = request.channel.site.clock.seconds() - self._started
+        lines, framing = way.answer_lines(request, fields)
+        self._framing = Framing.LENGTH
+        if request.method == b"HEAD" or status in (204, 304):
+            framing = Framing.NONE
+        elif framing is not Framing.LENGTH:
+            if request.clientproto == b"HTTP/1.1":
+                self._framing = Framing.CHUNKED
+                lines += b"Transfer-Encoding: chunked\r\n"
+            else:
+                request.keep_alive = False
+        request.startedWriting = 1
+        request.status = status
+        self._out.append(
+            b"HTTP/1.1 %d %b\r\n%b%bX-Request-ID: %b\r\n%b\r\n"
+            % (status, reason, lines, b"".join(request.answer_fields), request.id.encode(), request.connection_line())
+        )
+        return framing
+
+    def answer_body(self, data: bytes) -> None:
+        self._request.sent += len(data)
+        self._out.append(b"%x\r\n%b\r\n" % (len(data), data) if self._framing is Framing.CHUNKED else data)
+
+    def answer_flush(self) -> None:
+        if self._out:
+            out, self._out = self._out, []
+            self._request.channel.write(b"".join(out))
+        if self._head_seen:
+            self._way.waiting_for_more(self, True)
+
+    def answer_end(self) -> None:
+        out = self._out
+        if self._framing is Framing.CHUNKED:
+            out.append(b"0\r\n\r\n")
+        request = self._request
+        if out:
+            request.channel.write(out[0] if len(out) == 1 else b"".join(out))
+        self._release()
+        request.done()
+
+    def answer_failed(self, error: GatewayError) -> None:
+        request = self._request
+        again = (
+            self._reused
+            and not self._head_seen
+            and self._sent_all
+            and request.method in IDEMPOTENT
+            and not request.body_received
+        )
+        self._way.waiting_for_head(self, False)
+        self._way.waiting_for_more(self, False)
+        self._connection = None
+        if again:
+            self._connect()
+            return
+        self._way.failed(self, "body" if self._head_seen else "no_answer")
+        self.instance.active -= 1
+        self.instance = None
+        self._refuse(error)
+
+    def head_timed_out(self) -> None:
+        """The instance did not answer in time."""
+        self._way.failed(self, "timeout")
+        self._release(abort=True)
+        self._refuse(UpstreamTimeout())
+
+    def idle_timed_out(self) -> None:
+        """The answer stopped coming, or the client stopped reading it."""
+        self._way.failed(self, "idle")
+        self._release(abort=True)
+        self._request.abort()
+
+    def _refuse(self, error: GatewayError) -> None:
+        request = self._request
+        request.relay = request.sink = None
+        request.decided_by = request.decided_by or "proxy"
+        request.refuse(error)
+
+    def _release(self, abort: bool = False) -> None:
+        """Let go of the connection and of everything that waits for it."""
+        self._request.relay = self._request.sink = None
+        connection, self._connection = self._connection, None
+        instance, self.instance = self.instance, None
+        if instance is not None:
+            instance.active -= 1
+        if connection is None:
+            return
+        self._way.waiting_for_head(self, False)
+        self._way.waiting_for_more(self, False)
+        if abort or not self._sent_all:
+            connection.abort()
+        elif connection.release():
+            instance.give_back(connection)
+
+    # -- the client -----------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        if self._connection is not None:
+            self._connection.transport.pauseProducing()  # type: ignore[union-attr]
+
+    def resume(self) -> None:
+        if self._connection is not None:
+            self._connection.transport.resumeProducing()  # type: ignore[union-attr]
+
+    def client_gone(self) -> None:
+        connecting, self._connecting = self._connecting, None
+        self._release(abort=True)
+        if connecting is not None:
+            connecting.cancel()

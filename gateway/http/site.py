@@ -1,0 +1,144 @@
+"""The listener's factory: what all connections share, and the step from a request that was read to its leaf."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.web.http import datetimeToString
+from twisted.web.resource import IResource
+
+from gateway.core.addresses import client_address
+from gateway.core.errors import GatewayError
+from gateway.core.headers import sane_request_id
+from gateway.http.channel import HTTPChannel
+from gateway.http.request import Request
+from gateway.http.timeouts import Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may send, and how long it may take; sizes in bytes, times in seconds."""
+
+    head: int = 32 * 1024
+    fields: int = 100
+    target: int = 8 * 1024
+    head_timeout: float = 10.0
+    body_timeout: float = 30.0
+    idle_timeout: float = 75.0
+    linger_timeout: float = 2.0
+
+
+class Site(Factory):
+    """Makes a channel of each accepted connection, and sends each request to its leaf.
+
+    :param locate: finds the leaf of a normalised path.
+    :param record: called once with every request when it is over.
+    :param trusted: the addresses whose X-Forwarded-* fields and request ids are believed.
+    :param constant_lines: header lines that every answer of the gateway itself has.
+    """
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        locate: Callable[[bytes], IResource],
+        record: Callable[[Request], None],
+        limits: Limits,
+        trusted: Container[str] = (),
+        constant_lines: bytes = b"",
+    ) -> None:
+        self.clock = clock
+        self.locate = locate
+        self.finished = record
+        self.limits = limits
+        self.trusted = trusted
+        self.channels: set[HTTPChannel] = set()
+        self.draining = False
+        self._drained: Deferred[None] | None = None
+        expired = HTTPChannel.timed_out
+        self.head_timeouts = Timeouts(clock, limits.head_timeout, expired)
+        self.body_timeouts = Timeouts(clock, limits.body_timeout, expired)
+        self.idle_timeouts = Timeouts(clock, limits.idle_timeout, expired)
+        self.linger_timeouts = Timeouts(clock, limits.linger_timeout, expired)
+        self._constant_lines = constant_lines
+        self._own_lines = b""
+        self._own_lines_second = -1
+        self._id_prefix = secrets.token_hex(6)
+        self._ids = itertools.count(1)
+
+    def buildProtocol(self, addr: IAddress | None) -> HTTPChannel:
+        return HTTPChannel(self)
+
+    def opened(self, channel: HTTPChannel) -> None:
+        """A connection was accepted."""
+        self.channels.add(channel)
+
+    def closed(self, channel: HTTPChannel) -> None:
+        """A connection has ended."""
+        self.channels.discard(channel)
+        if self._drained is not None and not self.channels:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def begin(self, request: Request, channel: HTTPChannel) -> None:
+        """Work out who asks and under which id, find the leaf, and render it."""
+        request.remote = channel.peer
+        request.secure = channel.secure
+        inbound = None
+        if channel.trusted:
+            request.remote = client_address(channel.peer, request.field(b"x-forwarded-for"), self.trusted)
+            proto = request.field(b"x-forwarded-proto")
+            if proto is not None:
+                request.secure = proto.lower() == b"https"
+            inbound = request.field(b"x-request-id")
+        if inbound is not None and sane_request_id(inbound):
+            request.id = inbound.decode()
+        else:
+            request.id = f"{self._id_prefix}{next(self._ids):010x}"
+        if self.draining:
+            request.keep_alive = False
+        if request.failure is not None:
+            request.decided_by = "wire"
+            request.refuse(request.failure)
+            return
+        try:
+            self.locate(request.path).render(request)
+        except GatewayError as error:
+            request.refuse(error)
+        except Exception:
+            self._log.failure("Request {id} failed", id=request.id)
+            request.refuse(GatewayError())
+
+    def own_lines(self) -> bytes:
+        """Date and the constant lines; made once a second."""
+        now = int(self.clock.seconds())
+        if now != self._own_lines_second:
+            self._own_lines_second = now
+            self._own_lines = b"Date: " + datetimeToString(now) + b"\r\n" + self._constant_lines
+        return self._own_lines
+
+    def drain(self) -> Deferred[None]:
+        """Let requests finish and close idle connections; fires when the last connection has closed."""
+        self.draining = True
+        done: Deferred[None] = Deferred()
+        if not self.channels:
+            done.callback(None)
+            return done
+        self._drained = done
+        for channel in tuple(self.channels):
+            channel.close_when_idle()
+        return done
+
+    def abort(self) -> None:
+        """Cut every connection that is still open."""
+        for channel in tuple(self.channels):
+            channel.abort()

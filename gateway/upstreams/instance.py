@@ -1,0 +1,209 @@
+"""One instance of an upstream: where it is, its idle connections, and how a new one is made."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IAddress, IHandshakeListener, IHostResolution, IReactorTime, IResolutionReceiver
+from twisted.internet.protocol import ClientFactory, connectionDone
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from gateway.core.errors import UpstreamFailed, UpstreamTimeout
+from gateway.http.timeouts import Timeouts
+from gateway.http.transport import connect_tcp
+from gateway.http.upstream import UpstreamConnection
+
+
+class Instance:
+    """An ``http://host:port`` or ``https://host:port`` that answers for an upstream.
+
+    :param trust: the authorities an https instance's certificate is held against; None for the platform's.
+    :param keep_alive: seconds an idle connection is kept.
+    :param max_idle: how many idle connections are kept.
+    """
+
+    def __init__(
+        self, reactor: Any, url: str, keep_alive: float = 60.0, max_idle: int = 64, trust: Any = None
+    ) -> None:
+        parts = urlsplit(url)
+        self.tls = parts.scheme == "https"
+        self.host = parts.hostname or ""
+        self.port = parts.port or (443 if self.tls else 80)
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        self.name = f"{shown}:{self.port}"
+        self.authority = self.name.encode() if parts.port else shown.encode()
+        self.active = 0
+        self._reactor = reactor
+        self._trust = trust
+        self._max_idle = max_idle
+        self._idle: list[UpstreamConnection] = []
+        self._idle_timeouts: Timeouts[UpstreamConnection] = Timeouts(reactor, keep_alive, self._expired)
+
+    def take(self) -> UpstreamConnection | None:
+        """The idle connection that was used last, or None."""
+        if not self._idle:
+            return None
+        connection = self._idle.pop()
+        self._idle_timeouts.stop(connection)
+        return connection
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """Keep a connection for the next request."""
+        if len(self._idle) < self._max_idle:
+            self._idle.append(connection)
+            self._idle_timeouts.start(connection)
+        else:
+            connection.abort()
+
+    def idle_lost(self, connection: UpstreamConnection) -> None:
+        """An idle connection was closed by the instance."""
+        self._idle_timeouts.stop(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while (connection := self.take()) is not None:
+            connection.abort()
+
+    def _expired(self, connection: UpstreamConnection) -> None:
+        self._idle.remove(connection)
+        connection.abort()
+
+    def connect(self, timeout: float) -> Deferred[UpstreamConnection]:
+        """A new connection, in ``timeout`` seconds at most, name look-up and TLS handshake included.
+
+        The Deferred fails with UpstreamFailed or UpstreamTimeout; cancelling it ends the attempt.
+        """
+        attempt = _Attempt(self._reactor, self.host, self.port, self._factory, timeout)
+        return attempt.done
+
+    def _factory(self, attempt: _Attempt) -> ClientFactory:
+        connecting = _ConnectionFactory(self, attempt)
+        if not self.tls:
+            return connecting
+        options = optionsForClientTLS(self.host, **({} if self._trust is None else {"trustRoot": self._trust}))
+        return TLSMemoryBIOFactory(options, True, connecting)  # type: ignore[return-value]
+
+
+class _ConnectionFactory(ClientFactory):
+    noisy = False
+
+    def __init__(self, instance: Instance, attempt: _Attempt) -> None:
+        self._instance = instance
+        self._attempt = attempt
+
+    def buildProtocol(self, addr: IAddress | None) -> UpstreamConnection:
+        return _Fresh(self._instance, self._attempt)
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        self._attempt.failed(reason)
+
+
+@implementer(IHandshakeListener)
+class _Fresh(UpstreamConnection):
+    """A connection that tells its attempt when it is ready: for TLS, after the handshake."""
+
+    def __init__(self, instance: Instance, attempt: _Attempt) -> None:
+        super().__init__(instance)
+        self._attempt: _Attempt | None = attempt
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        if not hasattr(self.transport, "negotiatedProtocol"):
+            self._ready()
+
+    def handshakeCompleted(self) -> None:
+        self._ready()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.failed(reason)
+        super().connectionLost(reason)
+
+    def _ready(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.succeeded(self)
+
+
+@implementer(IResolutionReceiver)
+class _Attempt:
+    """Resolves a host, then tries its addresses in their order until one takes the connection."""
+
+    def __init__(self, reactor: Any, host: str, port: int, factory: Any, timeout: float) -> None:
+        self._reactor = reactor
+        self._port = port
+        self._factory = factory
+        self._addresses: list[Any] = []
+        self._connector: Any = None
+        self._timeout = timeout
+        self._error: Exception = UpstreamFailed()
+        self.done: Deferred[UpstreamConnection] = Deferred(self._cancelled)
+        clock: IReactorTime = reactor
+        self._timer = clock.callLater(timeout, self._timed_out)
+        if isIPAddress(host) or isIPv6Address(host):
+            self._addresses.append(IPv4Address("TCP", host, port))
+            self._next()
+        else:
+            reactor.nameResolver.resolveHostName(self, host, port)
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        """The look-up has begun; the attempt's own timeout ends it."""
+
+    def addressResolved(self, address: IAddress) -> None:
+        self._addresses.append(address)
+
+    def resolutionComplete(self) -> None:
+        self._next()
+
+    def _next(self) -> None:
+        if self.done.called:
+            return
+        if not self._addresses:
+            self._timer.cancel()
+            self.done.errback(Failure(self._error))
+            return
+        host = self._addresses.pop(0).host
+        self._connector = connect_tcp(self._reactor, host, self._port, self._factory(self), self._timeout)
+
+    def succeeded(self, connection: UpstreamConnection) -> None:
+        if self.done.called:
+            connection.abort()
+            return
+        self._timer.cancel()
+        self.done.callback(connection)
+
+    def failed(self, reason: Failure) -> None:
+        if reason.check(ConnectTimeout):
+            self._error = UpstreamTimeout("The service behind this path did not take the connection in time")
+        elif not reason.check(ConnectError):
+            self._error = UpstreamFailed("The service behind this path has no valid certificate")
+        self._next()
+
+    def _timed_out(self) -> None:
+        if not self.done.called:
+            self.done.errback(
+                Failure(UpstreamTimeout("The service behind this path did not take the connection in time"))
+            )
+            self._stop()
+
+    def _cancelled(self, done: Deferred[UpstreamConnection]) -> None:
+        if self._timer.active():
+            self._timer.cancel()
+        self._stop()
+
+    def _stop(self) -> None:
+        self._addresses.clear()
+        if self._connector is not None:
+            self._connector.disconnect()
