@@ -104,9 +104,7 @@ class Gateway(service.Service):
             "smartgate_redis_errors": ("Round trips that failed.", "counter", lambda: redis.errors),
             "smartgate_redis_seconds": ("Time spent waiting for Redis.", "counter", lambda: redis.seconds),
         }
-        return ResilientStore(
-            redis, local, settings.redis.on_failure, settings.redis.revocation_on_failure, reactor
-        )
+        return ResilientStore(redis, local, settings.redis.on_failure, settings.redis.revocation_on_failure, reactor)
 
     def _make_clusters(self) -> dict[str, Cluster]:
         clusters = {}
@@ -158,12 +156,8 @@ class Gateway(service.Service):
             guards.append(AddressGuard(Networks(route.allow), Networks(route.deny)))
         guards.append(SizeGuard(route.max_body or settings.server.max_body))
         if route.auth != "none":
-            verifier = TokenVerifier(
-                jwt.key(), jwt.algorithms, jwt.issuer, jwt.audience, jwt.role_claim, jwt.leeway
-            )
-            guards.append(
-                AuthenticateGuard(verifier, self._cache, route.auth == "required", self._reactor.seconds)
-            )
+            verifier = TokenVerifier(jwt.key(), jwt.algorithms, jwt.issuer, jwt.audience, jwt.role_claim, jwt.leeway)
+            guards.append(AuthenticateGuard(verifier, self._cache, route.auth == "required", self._reactor.seconds))
         rate = settings.rate_limit
         guards.append(AdmitGuard(self._store, RateLimits(rate.default, rate.roles, rate.window), route.rate_limit))
         if route.roles is not None or route.methods:

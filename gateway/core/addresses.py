@@ -1,4 +1,4 @@
-"""Whose address a request has: networks with fast membership, X-Forwarded-For read from the right, buckets to count in."""
+"""Whose address a request has: networks with fast membership, X-Forwarded-For from the right, buckets to count in."""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import ceil
 
+_LINES = b"RateLimit-Policy: %d;w=%d\r\nRateLimit-Limit: %d\r\nRateLimit-Remaining: %d\r\nRateLimit-Reset: %d\r\n"
+
 
 class Limits:
     """Requests allowed in a window, by role; None is unlimited.
@@ -23,7 +25,7 @@ class Limits:
 
     def lines(self, limit: int, hits: int, reset: float) -> bytes:
         """The RateLimit fields (draft-ietf-httpapi-ratelimit-headers-06), as header lines."""
-        return b"RateLimit-Policy: %d;w=%d\r\nRateLimit-Limit: %d\r\nRateLimit-Remaining: %d\r\nRateLimit-Reset: %d\r\n" % (
+        return _LINES % (
             limit,
             ceil(self.window),
             limit,

@@ -33,9 +33,7 @@ class AuthenticateGuard:
 
     name = "authenticate"
 
-    def __init__(
-        self, verifier: TokenVerifier, cache: TokenCache, required: bool, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, verifier: TokenVerifier, cache: TokenCache, required: bool, now: Callable[[], float]) -> None:
         self._verifier = verifier
         self._cache = cache
         self._required = required

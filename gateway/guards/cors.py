@@ -12,7 +12,14 @@ from gateway.interfaces import IGuard
 if TYPE_CHECKING:
     from gateway.http.request import Request
 
-EXPOSED = ("RateLimit-Policy", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "X-Request-ID")
+EXPOSED = (
+    "RateLimit-Policy",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+    "X-Request-ID",
+)
 
 
 class Preflight(Exception):

@@ -1,4 +1,4 @@
-"""A leaf with guards in front: each passes the request on or refuses it, and only those that must wait are waited for."""
+"""A leaf with guards in front: each passes the request on or refuses it; only those that must wait are waited for."""
 
 from __future__ import annotations
 

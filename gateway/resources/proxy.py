@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from gateway.upstreams.instance import Instance
 
 VIA: Final = b"1.1 smartgate"
+_OWN_FIELDS: Final = (
+    b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Request-ID: %b\r\nVia: %b\r\n"
+)
 _REMEMBERED_NAMES: Final = 1024
 _DROP, _PASS, _LENGTH, _CODING, _CONNECTION = range(5)
 _CORS_PREFIX: Final = b"access-control-"
@@ -56,7 +59,7 @@ def own_fields(request: Request) -> bytes:
             forwarded_for = inbound + b", " + forwarded_for
         forwarded_host = request.field(b"x-forwarded-host") or forwarded_host
     via = request.field(b"via")
-    lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Request-ID: %b\r\nVia: %b\r\n" % (
+    lines = _OWN_FIELDS % (
         forwarded_for,
         b"https" if request.secure else b"http",
         forwarded_host,

@@ -111,7 +111,9 @@ class RedisStore:
     def _send(self, command: str, script: str, batch: list[Any], began: float) -> None:
         keys = [key for token, bucket, _ in batch for key in (token, bucket)]
         sent = self._connection.execute_command(command, script, len(keys), *keys, self._window_ms)
-        sent.addCallbacks(self._answered, self._failed, callbackArgs=(batch, began), errbackArgs=(command, batch, began))
+        sent.addCallbacks(
+            self._answered, self._failed, callbackArgs=(batch, began), errbackArgs=(command, batch, began)
+        )
 
     def _answered(self, answers: list[int], batch: list[Any], began: float) -> None:
         self.seconds += self._clock.seconds() - began

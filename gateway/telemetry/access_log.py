@@ -96,4 +96,5 @@ class AccessLog:
 
 def _text(value: bytes) -> str:
     text = value.decode("latin-1")
-    return f'"{text}"' if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text else json.dumps(text)
+    plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+    return f'"{text}"' if plain else json.dumps(text)

@@ -50,7 +50,9 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """All families, for prometheus_client."""
         durations = HistogramMetricFamily(
-            "smartgate_request_duration_seconds", "Time from a request's head to its answer's end.", labels=("route", "class")
+            "smartgate_request_duration_seconds",
+            "Time from a request's head to its answer's end.",
+            labels=("route", "class"),
         )
         requests = CounterMetricFamily("smartgate_requests", "Requests answered.", labels=("route", "class"))
         for (route, status_class), counts in self._requests.items():
@@ -64,7 +66,9 @@ class Metrics:
         refusals = CounterMetricFamily("smartgate_refusals", "Requests refused.", labels=("guard", "status"))
         for (guard, status), count in self._refusals.items():
             refusals.add_metric((guard, str(status)), count)
-        errors = CounterMetricFamily("smartgate_upstream_errors", "Failures of instances.", labels=("upstream", "reason"))
+        errors = CounterMetricFamily(
+            "smartgate_upstream_errors", "Failures of instances.", labels=("upstream", "reason")
+        )
         for upstream_reason, count in self._upstream_errors.items():
             errors.add_metric(upstream_reason, count)
         build = GaugeMetricFamily("smartgate_build_info", "The version that runs.", labels=("version",))

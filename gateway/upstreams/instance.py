@@ -31,9 +31,7 @@ class Instance:
     :param max_idle: how many idle connections are kept.
     """
 
-    def __init__(
-        self, reactor: Any, url: str, keep_alive: float = 60.0, max_idle: int = 64, trust: Any = None
-    ) -> None:
+    def __init__(self, reactor: Any, url: str, keep_alive: float = 60.0, max_idle: int = 64, trust: Any = None) -> None:
         parts = urlsplit(url)
         self.tls = parts.scheme == "https"
         self.host = parts.hostname or ""
