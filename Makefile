@@ -1,5 +1,6 @@
-.PHONY: help test clean
+.PHONY: help run test clean
 help:
+	@echo "make run    the whole platform on loopback, the gateway at 127.0.0.1:3000"
 	@echo "make test   every check and test"
 	@echo "make clean  remove what these made"
 
@@ -10,6 +11,9 @@ help:
 
 test: .venv/ready
 	.venv/bin/python -m tests.run
+
+run: .venv/ready
+	.venv/bin/python -m tests.platform.run
 
 clean:
 	rm -rf .venv *.egg-info _trial_temp* .coverage .hypothesis build dist

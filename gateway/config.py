@@ -192,6 +192,13 @@ class Cors(_Table):
     max_age: Seconds = 600.0
 
 
+class Websocket(_Table):
+    """What a bridged WebSocket may do."""
+
+    max_message: Bytes = 1024**2
+    idle_ping: Seconds = 30.0
+
+
 class AccessLog(_Table):
     """Where a line a request goes."""
 
@@ -274,6 +281,7 @@ class Settings(_Table):
     rate_limit: RateLimit = RateLimit()
     cors: Cors = Cors()
     access_log: AccessLog = AccessLog()
+    websocket: Websocket = Websocket()
     security_headers: dict[str, str] = {}
     upstreams: tuple[Upstream, ...] = Field(min_length=1)
     routes: tuple[Route, ...] = Field(min_length=1)

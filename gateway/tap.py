@@ -35,6 +35,7 @@ from gateway.resources.guarded import GuardedResource
 from gateway.resources.health import Health, MetricsResource, Ready
 from gateway.resources.proxy import ProxySettings, ReverseProxyResource
 from gateway.resources.tree import Branch
+from gateway.resources.websocket import WebSocketResource
 from gateway.store.failover import ResilientStore
 from gateway.store.memory import MemoryStore
 from gateway.store.redis import RedisStore
@@ -163,6 +164,18 @@ class Gateway(service.Service):
         if route.roles is not None or route.methods:
             guards.append(AuthorizeGuard(route.roles, route.methods))
         upstream = next(upstream for upstream in settings.upstreams if upstream.name == route.upstream)
+        if route.websocket:
+            bridge = WebSocketResource(
+                self._reactor,
+                self._clusters[route.upstream],
+                route.prefix.encode() if route.strip_prefix else b"",
+                cors.origins,
+                settings.websocket.max_message,
+                settings.websocket.idle_ping,
+                route.connect_timeout or upstream.connect_timeout,
+                self._metrics.upstream_failed,
+            )
+            return self._guarded(guards, bridge, route, route.prefix)
         proxy = ReverseProxyResource(
             self._reactor,
             self._clusters[route.upstream],

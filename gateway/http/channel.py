@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -66,6 +66,7 @@ class HTTPChannel(Protocol):
         self._hold = False  # the sink of the body is full
         self._paused = False
         self._lingering = False
+        self._detached: Callable[[], None] | None = None
         self._armed: Timeouts[HTTPChannel] | None = None
         self._advancing = False
         self._replaying = False  # a head that was read before
@@ -377,7 +378,9 @@ class HTTPChannel(Protocol):
 
     def close_when_idle(self) -> None:
         """Take no more requests: the gateway is stopping."""
-        if self._current is None and not self._waiting:
+        if self._detached is not None:
+            self._detached()
+        elif self._current is None and not self._waiting:
             self._close(lingering=False)
         else:
             for request in (self._current, *self._waiting):
@@ -431,22 +434,27 @@ class HTTPChannel(Protocol):
         if self.connected and not self._lingering:
             self.dataReceived(held)
 
-    def detach(self) -> tuple[ITransport, bytes]:
-        """Give the transport away, with what came after the head: another protocol has been agreed on."""
+    def detach(self, stop: Callable[[], None]) -> tuple[ITransport, bytes]:
+        """Give the transport away, with what came after the head: another protocol has been agreed on.
+
+        :param stop: called when the gateway stops.
+        """
         transport: Any = self.transport
         transport.unregisterProducer()
         self._arm(None)
         self._deaf = True
+        self._detached = stop
         held, self._held = self._held or b"", None
         if self._paused:
             self._paused = False
             transport.resumeProducing()
         return transport, held
 
-    def detached_closed(self) -> None:
-        """The connection that was given away has ended."""
+    def detached_closed(self, request: Request) -> None:
+        """The protocol that got the transport is done."""
         self._current = None
-        self.connectionLost(Failure(ConnectionDone()))
+        self.site.finished(request)
+        self.site.closed(self)
 
 
 class _Pull:
