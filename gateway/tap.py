@@ -240,18 +240,17 @@ class Gateway(service.Service):
         gc.freeze()
 
     def _listen(self, text: str, factory: Any) -> None:
+        """:raises SystemExit: when the endpoint cannot be bound: better no gateway than a deaf one."""
+        failures: list[Any] = []
         done: Deferred[Any] = serverFromString(self._reactor, text).listen(factory)
-        done.addCallbacks(self._listening, self._deaf, callbackArgs=(factory,), errbackArgs=(text,))
+        done.addCallbacks(self._listening, failures.append, callbackArgs=(factory,))
+        if failures:
+            raise SystemExit(f"smartgate: {text}: {failures[0].getErrorMessage()}")
 
     def _listening(self, port: Any, factory: Any) -> None:
         if factory is self._site:
             port.transport = ServerTransport
         self._ports.append(port)
-
-    def _deaf(self, failure: Any, text: str) -> None:
-        self._log.critical("Cannot listen on {text}: {why}", text=text, why=failure.getErrorMessage())
-        self._reactor.callWhenRunning(self._reactor.fireSystemEvent, "shutdown")
-        self._reactor.callWhenRunning(setattr, self._reactor, "_exitCode", 1)
 
     def stopService(self) -> Deferred[Any]:
         """Take no more connections, let requests finish for ``server.drain`` seconds, then cut the rest."""

@@ -52,6 +52,8 @@ HIDDEN: Final = frozenset((b"server", b"x-powered-by"))
 TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _REQUEST_ID = re.compile(rb"[0-9A-Za-z._~+/=-]{8,128}")
 _KNOWN_NAMES_LIMIT: Final = 2048
+_PLAIN_CONNECTIONS: Final = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"))
+_NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
 class FieldName:
@@ -85,6 +87,8 @@ def field_name(name: bytes) -> FieldName:
 
 def nominated(connection: bytes) -> frozenset[bytes]:
     """The lower-case field names that a Connection value takes with it (RFC 9110 section 7.6.1)."""
+    if connection in _PLAIN_CONNECTIONS:
+        return _NOTHING
     return frozenset(option.strip().lower() for option in connection.split(b",")) - {b"", b"close", b"keep-alive"}
 
 

@@ -458,6 +458,23 @@ class StartTests(SynchronousTestCase):
         self.assertIn("serverr: is not a key", said)
         self.assertNotIn("short-secret", said)
 
+    def test_taken_port_ends_the_start(self) -> None:
+        """A port that somebody else has: the process ends and says which endpoint it is."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            path = Path(self.mktemp()).resolve()
+            path.write_text(CONFIG.format(port=port, redis=1, secret=SECRET, origin=1, echo=1))
+            twistd = str(Path(sys.executable).parent / "twistd")
+            ended = subprocess.run(
+                [twistd, "-n", "--pidfile=", "smartgate", "--config", str(path)],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+        self.assertNotEqual(ended.returncode, 0)
+        self.assertIn(f"smartgate: tcp:{port}", ended.stdout + ended.stderr)
+
     def test_sigterm_ends_it_cleanly(self) -> None:
         """SIGTERM: it ends by that signal, as twistd does once the reactor has stopped."""
         port = free_port()
