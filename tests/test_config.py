@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway import config
 from gateway.config import ConfigError, load
 
 SECRET = "s" * 32
@@ -83,3 +84,17 @@ class LoadTests(SynchronousTestCase):
             load(str(path), {"SECRET": SECRET})
         except ConfigError as error:
             self.assertNotIn(SECRET, str(error))
+
+
+class ReferenceTests(SynchronousTestCase):
+    """docs/configuration.md and the schema say the same."""
+
+    def test_every_key_is_there(self) -> None:
+        """Each key of each table has its row."""
+        text = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
+        for table in (config.Server, config.Addresses, config.Redis, config.Jwt, config.RateLimit, config.Cors,
+                      config.Websocket, config.AccessLog, config.Upstream, config.Route, config.Health):  # fmt: skip
+            for key in table.model_fields:
+                self.assertIn(f"| `{key}` |", text)
+        for key in config.Settings.model_fields:
+            self.assertIn(f"[{key}]", text)
