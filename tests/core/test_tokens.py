@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
-from contextlib import suppress
 from typing import Any
 
 import jwt
@@ -74,7 +74,7 @@ class VerifierTests(SynchronousTestCase):
         token = sign()
         index %= len(token)
         changed = token[:index] + character + token[index + 1 :]
-        with suppress(InvalidToken):
+        with contextlib.suppress(InvalidToken):
             self.assertEqual(self.verifier.verify(changed, NOW).subject, "ann")
 
 
