@@ -147,7 +147,7 @@ class Relay:
         request.relay = self
         head = self._way.request_head(request, self.instance)
         self._way.waiting_for_head(self, True)
-        if request.body_complete and not request.body:
+        if request.body_complete and not request.body and not request.chunked_body:
             self._sent_all = True
             connection.request(self, head)
             return

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from gateway.http.channel import HTTPChannel
 
 UNLIMITED = float("inf")
+_REASONS = {**RESPONSES, 426: b"Upgrade Required", 431: b"Request Header Fields Too Large"}
+"""Those twisted.web knows, and those it lacks (RFC 6585, RFC 9110 section 15.5.22)."""
 
 
 class BodySink(Protocol):
@@ -156,7 +158,7 @@ class Request(server.Request):
     def respond(self, status: int, lines: bytes, body: bytes = b"") -> None:
         """Write a whole answer: its own header ``lines``, those every answer gets, and ``body``."""
         framing = b"" if status in NO_BODY_CODES else b"Content-Length: %d\r\n" % len(body)
-        head = self.answer_head(status, RESPONSES.get(status, b"Unknown"), lines + framing)
+        head = self.answer_head(status, _REASONS.get(status, b"Unknown"), lines + framing)
         if body and self.method != b"HEAD" and status not in NO_BODY_CODES:
             self.sent = len(body)
             head += body

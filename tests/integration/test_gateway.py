@@ -254,6 +254,13 @@ class GatewayTests(SynchronousTestCase):
         self.assertTrue(self.origin.received[1].endswith(b"\r\n\r\n" + chunks))
         self.assertTrue(answer.endswith(b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n"))
 
+    def test_empty_chunked_body_is_ended(self) -> None:
+        """A body of no chunks still has its end, and the origin does not wait for more."""
+        lines = ("Transfer-Encoding: chunked", "Content-Type: a/b")
+        answer = self.ask("/api/auth/x", *lines, method="POST", body=b"0\r\n\r\n")
+        self.assertEqual(self.status(answer), 200)
+        self.assertTrue(self.origin.received[0].endswith(b"\r\n\r\n0\r\n\r\n"))
+
     def test_expect_is_answered(self) -> None:
         """100 comes before the body, once the guards have passed the head."""
         with socket.create_connection(("127.0.0.1", self.port), 5) as client:
