@@ -1,7 +1,8 @@
-.PHONY: help run test clean
+.PHONY: help run test bench clean
 help:
 	@echo "make run    the whole platform on loopback, the gateway at 127.0.0.1:3000"
 	@echo "make test   every check and test"
+	@echo "make bench  the gateway and its peers side by side, into bench/RESULTS.md"
 	@echo "make clean  remove what these made"
 
 .venv/ready: setup.cfg
@@ -14,6 +15,9 @@ test: .venv/ready
 
 run: .venv/ready
 	.venv/bin/python -m tests.platform.run
+
+bench: .venv/ready
+	.venv/bin/python -m bench.run
 
 clean:
 	rm -rf .venv *.egg-info _trial_temp* .coverage .hypothesis build dist
