@@ -1,6 +1,8 @@
-"""What gateways share, for a single one: counted and remembered in this process."""
+"""What a store knows, kept in this process: the whole store of a single process, and the stand-in for a lost Redis."""
 
 from __future__ import annotations
+
+from math import ceil
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -8,56 +10,78 @@ from zope.interface import implementer
 
 from gateway.interfaces import IStore, Verdict
 
+_REVOKED = Verdict(True, 0, 0.0)
+_NOTHING = Verdict(False, 0, 0.0)
+
 
 @implementer(IStore)
 class MemoryStore:
-    """Fixed windows that begin with a bucket's first hit, as in Redis.
+    """Counts in fixed windows, each beginning with the first request of its bucket, and remembers revoked tokens.
 
-    :param window: seconds.
-    :param size: how many buckets and tokens are kept; beyond it those that end first go.
+    :param clock: tells the time.
+    :param window: seconds that a window lasts.
+    :param size: buckets, and revoked tokens, kept at most; beyond it the one that ends soonest is forgotten.
     """
 
     def __init__(self, clock: IReactorTime, window: float, size: int = 100_000) -> None:
         self._clock = clock
-        self._window = window
+        self._window = round(window * 1000)
         self._size = size
-        self._buckets: dict[str, tuple[int, float]] = {}
-        self._revoked: dict[str, float] = {}
+        # Milliseconds, as in Redis. All windows are equally long: the first bucket is always the one that ends first.
+        self._buckets: dict[str, list[int]] = {}  # bucket -> [hits, end]
+        self._revoked: dict[str, int] = {}  # token -> end
+
+    def __len__(self) -> int:
+        """How many buckets are held."""
+        return len(self._buckets)
 
     def ask(self, token_id: str, bucket: str) -> Deferred[Verdict]:
+        """See :meth:`IStore.ask`; the Deferred has fired."""
         return succeed(self.answer(token_id, bucket))
 
     def answer(self, token_id: str, bucket: str) -> Verdict:
         """As :meth:`ask`, at once."""
-        now = self._clock.seconds()
-        if token_id and self._revoked.get(token_id, 0.0) > now:
-            return Verdict(True, 0, 0.0)
+        now = int(self._clock.seconds() * 1000)
+        if token_id and self._revoked.get(token_id, 0) > now:
+            return _REVOKED
         if not bucket:
-            return Verdict(False, 0, 0.0)
-        hits, ends = self._buckets.get(bucket, (0, 0.0))
-        if ends <= now:
-            hits, ends = 0, now + self._window
-            self._make_room(self._buckets.pop(bucket, None) is None, now)
-        self._buckets[bucket] = (hits + 1, ends)
-        return Verdict(False, hits + 1, ends - now)
+            return _NOTHING
+        counted = self._buckets.get(bucket)
+        if counted is None or counted[1] <= now:
+            counted = self._begin(bucket, now)
+        else:
+            counted[0] += 1
+        return Verdict(False, counted[0], (counted[1] - now) / 1000)
 
-    def _make_room(self, grows: bool, now: float) -> None:
-        """Windows are equally long, so those that began first, the first of the dict, end first."""
-        while self._buckets and grows:
-            oldest, (_, ends) = next(iter(self._buckets.items()))
-            if ends > now and len(self._buckets) < self._size:
-                return
-            del self._buckets[oldest]
+    def _begin(self, bucket: str, now: int) -> list[int]:
+        buckets = self._buckets
+        buckets.pop(bucket, None)
+        while buckets:
+            oldest = next(iter(buckets))
+            if buckets[oldest][1] > now and len(buckets) < self._size:
+                break
+            del buckets[oldest]
+        counted = buckets[bucket] = [1, now + self._window]
+        return counted
 
     def revoke(self, token_id: str, seconds: float) -> Deferred[None]:
-        now = self._clock.seconds()
-        if len(self._revoked) >= self._size:
-            self._revoked = {known: ends for known, ends in self._revoked.items() if ends > now}
-        self._revoked[token_id] = now + seconds
+        """See :meth:`IStore.revoke`."""
+        now = int(self._clock.seconds() * 1000)
+        revoked = self._revoked
+        if seconds > 0:
+            if token_id not in revoked and len(revoked) >= self._size:
+                self._revoked = revoked = {known: end for known, end in revoked.items() if end > now}
+                if len(revoked) >= self._size:
+                    del revoked[min(revoked, key=revoked.__getitem__)]
+            revoked[token_id] = now + ceil(seconds * 1000)
         return succeed(None)
 
     def ping(self) -> Deferred[bool]:
+        """Memory always answers."""
         return succeed(True)
 
     def close(self) -> Deferred[None]:
+        """Forget everything."""
+        self._buckets.clear()
+        self._revoked.clear()
         return succeed(None)

@@ -1,160 +1,354 @@
-"""What gateways share, in Redis: one script answers everything all requests of a moment ask, in one round trip."""
+"""What gateways share, in Redis: one script answers all that the requests of a moment ask, in one round trip."""
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any
+from hashlib import sha1
+from math import ceil
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
-import txredisapi
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+import txredisapi  # type: ignore[import-untyped]
+from hiredis import pack_command
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway.interfaces import IStore, Verdict
+from gateway.store.script import ASK
 
-BATCH = 512
-QUEUE = 20_000
+BLACKLIST: Final = "blacklist:"
+BATCH: Final = 512
+"""Questions in one round trip, at most."""
+QUEUE: Final = 16_384
+"""Questions that wait for the next round trips, at most."""
+PATIENCE: Final = 1.0
+"""Seconds after which a connection on which an answer is missing, or a handshake hangs, is given up."""
+GRACE: Final = 0.01
+"""Seconds more that a late answer gets: this process may be the slow one, and the answer unread."""
 
-SCRIPT = """
-local answers = {}
-for i = 1, #KEYS, 2 do
-  local token, bucket = KEYS[i], KEYS[i + 1]
-  local hits, left = 0, 0
-  if token ~= '' and redis.call('EXISTS', token) == 1 then
-    hits = -1
-  elseif bucket ~= '' then
-    hits = redis.call('INCR', bucket)
-    left = redis.call('PTTL', bucket)
-    if left < 0 then
-      left = tonumber(ARGV[1])
-      redis.call('PEXPIRE', bucket, left)
-    end
-  end
-  answers[#answers + 1] = hits
-  answers[#answers + 1] = left
-end
-return answers
-"""
-"""For each pair of keys: -1 when the token is revoked, else how often the bucket was hit; and its milliseconds left."""
-
-_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_SHA: Final = sha1(ASK, usedforsecurity=False).hexdigest()
+_REVOKED: Final = Verdict(True, 0, 0.0)
+_verdict: Final = tuple.__new__  # half the time that calling the class takes
 
 
-class StoreFailed(Exception):
-    """Redis did not answer, or not in time."""
+class NoAnswer(Exception):
+    """Redis did not answer: it is away, too slow, or refused."""
+
+
+class Address(NamedTuple):
+    """Where Redis is, and as whom to speak to it."""
+
+    host: str
+    port: int
+    database: int
+    user: str | None
+    password: str | None
+    tls: bool
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Read ``redis://[[user]:password@]host[:port][/database]``; ``rediss://`` is TLS with the server verified.
+
+        :raises ValueError: when it is anything else; the text never holds the password.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"not a URL of a Redis: {error}") from None
+        if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("a Redis is written redis://[user:password@]host[:port][/database], or rediss:// for TLS")
+        database = parts.path.strip("/") or "0"
+        if not (database.isascii() and database.isdigit()):
+            raise ValueError(f"the database of a Redis is a number, not {database!r}")
+        return cls(
+            parts.hostname,
+            6379 if port is None else port,
+            int(database),
+            unquote(parts.username) if parts.username else None,
+            unquote(parts.password) if parts.password else None,
+            parts.scheme == "rediss",
+        )
+
+    def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
+        """How to connect to it."""
+        plain = HostnameEndpoint(reactor, self.host, self.port, timeout=PATIENCE)
+        return wrapClientTLS(optionsForClientTLS(self.host), plain) if self.tls else plain
+
+
+class _Link(txredisapi.RedisProtocol):  # type: ignore[misc]
+    """A connection whose replies are taken as hiredis reads them."""
+
+    def tryConvertData(self, data: Any) -> Any:
+        """Leave them: a look at every integer of an answer would cost more than the rest."""
+        return data
+
+
+class _Links(txredisapi.RedisFactory):  # type: ignore[misc]
+    """Keeps one connection to Redis and tells the store when it comes and goes; tries again for ever."""
+
+    protocol = _Link
+    initialDelay = 0.05
+    maxDelay = 0.8  # its jitter included, a second
+    _log = Logger()
+
+    def __init__(self, store: RedisStore, clock: IReactorTime, address: Address) -> None:
+        super().__init__(
+            f"{address.host}:{address.port}",
+            address.database,  # always selected: Redis has answered before a connection counts as one
+            1,
+            charset=None,
+            username=address.user,
+            password=address.password,
+            replyTimeout=PATIENCE,
+        )
+        self._store = store
+        self._clock = clock
+        self._complaint = ""
+
+    def buildProtocol(self, addr: Any) -> Any:
+        link = super().buildProtocol(addr)
+        link.callLater = self._clock.callLater
+        return link
+
+    def addConnection(self, link: Any) -> None:
+        """It is ready: authenticated, its database selected."""
+        super().addConnection(link)
+        if link in self.pool:
+            self._complaint = ""
+            link.whenDisconnected().addCallback(self._store._lost)
+            self._store._connected(link)
+
+    def stopTrying(self) -> Deferred[None]:
+        """txredisapi would give up for good when Redis refuses the password; it may be mended there."""
+        return succeed(None)
+
+    def connectionError(self, why: str) -> None:
+        """Say once why Redis does not let us in."""
+        if why != self._complaint:
+            self._complaint = why
+            self._log.error("{why}", why=why)
 
 
 @implementer(IStore)
 class RedisStore:
-    """Asks in batches: the questions of one turn of the reactor leave together, the next batch when the last is back.
+    """Asks in batches: what is asked in one turn of the reactor leaves together, the next batch when the last is back.
 
-    :param url: ``redis://[user:password@]host:port/db``.
-    :param window: seconds a bucket counts.
-    :param timeout: seconds a batch may take.
+    It connects as soon as ``clock``, the reactor, runs. Until that was tried, questions wait; afterwards a question
+    without a connection, or behind an answer that is too late, fails at once with :exc:`NoAnswer`.
+
+    :param url: see :meth:`Address.parse`.
+    :param prefix: goes before a bucket's name to make its key.
+    :param window: seconds that a bucket's window lasts, from its first hit.
+    :param timeout: seconds until a question fails.
+    :param endpoint: used instead of what ``url`` says.
+    :raises ValueError: when ``url`` is none.
+
+    :ivar round_trips: sent to Redis.
+    :ivar asks: questions sent with them.
+    :ivar errors: batches without an answer.
+    :ivar seconds: spent waiting for answers.
     """
 
-    _log = Logger()
-
-    def __init__(self, clock: IReactorTime, url: str, prefix: str, window: float, timeout: float) -> None:
-        parts = urlsplit(url)
+    def __init__(
+        self,
+        clock: IReactorTime,
+        url: str,
+        prefix: str,
+        window: float,
+        timeout: float,
+        endpoint: IStreamClientEndpoint | None = None,
+    ) -> None:
+        address = Address.parse(url)
         self._clock = clock
-        self._prefix = prefix.encode()
-        self._window_ms = max(1, int(window * 1000))
+        self._prefix = prefix
+        self._window = round(window * 1000)
         self._timeout = timeout
-        self._queue: list[tuple[bytes, bytes, Deferred[Verdict]]] = []
-        self._flying: list[tuple[bytes, bytes, Deferred[Verdict]]] | None = None
-        self._timer: IDelayedCall | None = None
-        self._scheduled = False
         self.round_trips = self.asks = self.errors = 0
         self.seconds = 0.0
-        self._connection: Any = txredisapi.lazyConnection(
-            parts.hostname or "127.0.0.1",
-            parts.port or 6379,
-            dbid=int(parts.path.strip("/") or 0),
-            reconnect=True,
-            password=unquote(parts.password) if parts.password else None,
-            charset=None,
+        # What waits for the next batch; a question is one item of ``_waiting`` and two of ``_keys``.
+        self._keys: list[str] = []
+        self._waiting: list[Deferred[Verdict]] = []
+        self._waiting_since = 0.0
+        # The batch at Redis: None when there is none, empty when nobody waits for its answer any longer.
+        self._asked: list[Deferred[Verdict]] | None = None
+        self._asked_keys: list[str] = []
+        self._asked_since = 0.0
+        self._sent_at = 0.0
+        self._link: Any = None
+        self._away = False
+        self._leaving: IDelayedCall | None = None  # the next batch, when this turn is over
+        self._watch: IDelayedCall | None = None  # for what waits too long
+        self._spared = -1.0  # since when the batch waits that was given one more turn
+        self._abandonment: IDelayedCall | None = None
+        self._links = _Links(self, clock, address)
+        self._start: IDelayedCall = clock.callLater(
+            0, self._links.startConnecting, endpoint or address.endpoint(clock)
         )
-        self._connection._factory.maxDelay = 1
 
     def ask(self, token_id: str, bucket: str) -> Deferred[Verdict]:
+        """See :meth:`IStore.ask`; fails with :exc:`NoAnswer`."""
+        waiting = self._waiting
+        if not waiting:
+            if self._away:
+                return fail(NoAnswer("Redis is away"))
+            self._waiting_since = self._clock.seconds()
+            if self._watch is None:
+                self._watch = self._clock.callLater(self._timeout, self._look)
+            if self._asked is None and self._leaving is None:
+                self._leaving = self._clock.callLater(0, self._leave)
+        elif len(waiting) >= QUEUE:
+            return fail(NoAnswer("too many questions wait"))
         answer: Deferred[Verdict] = Deferred()
-        if len(self._queue) >= QUEUE:
-            answer.errback(Failure(StoreFailed("too many questions wait")))
-            return answer
-        self._queue.append(
-            (
-                b"blacklist:" + token_id.encode() if token_id else b"",
-                self._prefix + bucket.encode() if bucket else b"",
-                answer,
-            )
-        )
-        if self._flying is None and not self._scheduled:
-            self._scheduled = True
-            self._clock.callLater(0, self._flush)
+        waiting.append(answer)
+        self._keys += (BLACKLIST + token_id if token_id else "", self._prefix + bucket if bucket else "")
         return answer
 
-    def _flush(self) -> None:
-        self._scheduled = False
-        if self._flying is not None or not self._queue:
-            return
-        batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
-        self._flying = batch
-        self.round_trips += 1
-        self.asks += len(batch)
-        self._timer = self._clock.callLater(self._timeout, self._back, StoreFailed("no answer in time"), batch)
-        self._send("EVALSHA", _SHA, batch, self._clock.seconds())
-
-    def _send(self, command: str, script: str, batch: list[Any], began: float) -> None:
-        keys = [key for token, bucket, _ in batch for key in (token, bucket)]
-        sent = self._connection.execute_command(command, script, len(keys), *keys, self._window_ms)
-        sent.addCallbacks(
-            self._answered, self._failed, callbackArgs=(batch, began), errbackArgs=(command, batch, began)
-        )
-
-    def _answered(self, answers: list[int], batch: list[Any], began: float) -> None:
-        self.seconds += self._clock.seconds() - began
-        self._back(answers, batch)
-
-    def _failed(self, failure: Failure, command: str, batch: list[Any], began: float) -> None:
-        if command == "EVALSHA" and "NOSCRIPT" in failure.getErrorMessage():
-            self._send("EVAL", SCRIPT, batch, began)
-        else:
-            self._back(StoreFailed(failure.getErrorMessage()), batch)
-
-    def _back(self, outcome: Any, batch: list[Any]) -> None:
-        """A batch has its answers, or will not get them; a late answer finds it gone."""
-        if self._flying is not batch:
-            return
-        self._flying = None
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        if isinstance(outcome, Exception):
-            self.errors += 1
-            for _, _, answer in batch:
-                answer.errback(Failure(outcome))
-        else:
-            index = 0
-            for _, _, answer in batch:
-                hits = outcome[index]
-                answer.callback(Verdict(True, 0, 0.0) if hits < 0 else Verdict(False, hits, outcome[index + 1] / 1000))
-                index += 2
-        if self._queue and not self._scheduled:
-            self._flush()
-
     def revoke(self, token_id: str, seconds: float) -> Deferred[None]:
-        done: Deferred[Any] = self._connection.set(b"blacklist:" + token_id.encode(), b"1", pexpire=int(seconds * 1000))
+        """See :meth:`IStore.revoke`; fails when Redis did not take it."""
+        if seconds <= 0:
+            return succeed(None)
+        if self._link is None:
+            return fail(NoAnswer("Redis is away"))
+        key = (BLACKLIST + token_id).encode("utf-8", "surrogatepass")
+        done: Deferred[Any] = self._link.execute_command("SET", key, b"1", "PX", ceil(seconds * 1000))
         return done.addCallback(lambda _: None)
 
     def ping(self) -> Deferred[bool]:
-        answer: Deferred[Any] = self._connection.ping()
-        answer.addTimeout(self._timeout * 4, self._clock)
-        return answer.addCallbacks(lambda _: True, lambda _: False)
+        """See :meth:`IStore.ping`; the answer may take four times the timeout of a question."""
+        if self._link is None:
+            return succeed(False)
+        done: Deferred[Any] = self._link.execute_command("PING")
+        return done.addTimeout(4 * self._timeout, self._clock).addCallbacks(lambda _: True, lambda _: False)
 
     def close(self) -> Deferred[None]:
-        self._connection._factory.stopTrying()
-        done: Deferred[Any] = self._connection.disconnect()
-        return done.addCallbacks(lambda _: None, lambda _: None)
+        """See :meth:`IStore.close`; what still waits fails."""
+        link = self._link
+        for timer in (self._start, self._watch):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._watch = None
+        done: Deferred[Any] = self._links.disconnect()
+        if link is not None:
+            link.transport.abortConnection()  # a Redis that hangs would not let it close
+        self._lost(None)
+        return done.addBoth(lambda _: None)
+
+    # -- a round trip ---------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        self._leaving = None
+        if self._link is not None and self._asked is None and self._waiting:
+            self._send()
+
+    def _send(self) -> None:
+        waiting, keys = self._waiting, self._keys
+        self._waiting, self._keys = waiting[BATCH:], keys[2 * BATCH :]
+        self._asked, self._asked_keys = waiting[:BATCH], keys[: 2 * BATCH]
+        self._asked_since = self._waiting_since
+        self.asks += len(self._asked)
+        self._sent_at = self._clock.seconds()
+        self._transmit("EVALSHA", _SHA)
+
+    def _transmit(self, command: str, script: str | bytes) -> None:
+        keys, link = self._asked_keys, self._link
+        try:
+            packed = _pack(command, script, len(keys), *keys, self._window)
+        except UnicodeEncodeError:  # JSON can spell half a surrogate pair
+            packed = _pack(
+                command, script, len(keys), *(key.encode("utf-8", "surrogatepass") for key in keys), self._window
+            )
+        self.round_trips += 1
+        link.transport.write(packed)
+        link.replyQueue.get().addCallback(self._answered, link)
+
+    def _answered(self, reply: Any, link: Any) -> None:
+        if link is not self._link:
+            return
+        batch = self._asked
+        if batch and isinstance(reply, Exception) and str(reply).startswith("NOSCRIPT"):
+            self._transmit("EVAL", ASK)
+            return
+        self._asked = None
+        self.seconds += self._clock.seconds() - self._sent_at
+        if not batch:
+            self._back()
+            return
+        if self._waiting:
+            self._send()
+        if isinstance(reply, list):
+            numbers = iter(reply)
+            for answer, hits, left in zip(batch, numbers, numbers, strict=True):
+                answer.callback(_verdict(Verdict, (False, hits, left / 1000)) if hits >= 0 else _REVOKED)
+        else:
+            self.errors += 1
+            _fail(batch, str(reply))
+
+    # -- when it does not come back ---------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Whether the question that waits longest waits too long."""
+        self._watch = None
+        if self._asked:
+            since = self._asked_since
+        elif self._waiting:
+            since = self._waiting_since
+        else:
+            return
+        left = since + self._timeout - self._clock.seconds()
+        if left <= 0:
+            if self._spared == since:
+                self._give_up()
+                return
+            self._spared, left = since, GRACE
+        self._watch = self._clock.callLater(left, self._look)
+
+    def _give_up(self) -> None:
+        if self._asked is not None:
+            self._abandonment = self._clock.callLater(PATIENCE, self._link.transport.abortConnection)
+        self._away = self._asked is not None or self._link is None
+        self._drop("Redis did not answer in time")
+
+    def _drop(self, why: str) -> None:
+        """Fail all questions; the batch at Redis, if there is one, becomes a late one."""
+        dropped = [*(self._asked or ()), *self._waiting]
+        self._asked = None if self._asked is None else []
+        self._waiting, self._keys = [], []
+        if dropped:
+            self.errors += 1
+            _fail(dropped, why)
+
+    def _connected(self, link: Any) -> None:
+        self._link = link
+        self._away = False
+        if self._waiting:
+            self._send()
+
+    def _lost(self, _: Any) -> None:
+        self._back()
+        self._link = None
+        self._away = True
+        self._drop("the connection to Redis was lost")
+        self._asked = None
+
+    def _back(self) -> None:
+        """No late answer is waited for any longer."""
+        self._away = False
+        if self._abandonment is not None and self._abandonment.active():
+            self._abandonment.cancel()
+        self._abandonment = None
+
+
+def _pack(*parts: str | bytes | int) -> bytes:
+    """A command as Redis reads it."""
+    return cast(bytes, pack_command(cast(Any, parts)))
+
+
+def _fail(answers: list[Deferred[Verdict]], why: str) -> None:
+    failure = Failure(NoAnswer(why))
+    for answer in answers:
+        answer.errback(failure)

@@ -1,0 +1,404 @@
+"""Tests of gateway.store.redis on in-memory connections; tests.integration.test_store asks a real server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hiredis
+import txredisapi
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from gateway.interfaces import IStore, Verdict
+from gateway.store import redis
+from gateway.store.redis import GRACE, PATIENCE, Address, NoAnswer, RedisStore
+
+TIMEOUT = 0.05
+
+
+class Endpoint:
+    """Never connects by itself: the test hands connections over."""
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        return Deferred()
+
+
+class Line(StringTransport):
+    """A connection to a Redis that the test plays."""
+
+    link: Any = None
+
+    def said(self) -> list[list[bytes]]:
+        """The commands that came since it was asked last."""
+        reader = hiredis.Reader()
+        reader.feed(self.value())
+        self.clear()
+        commands = []
+        while (command := reader.gets()) is not False:
+            commands.append(command)
+        return commands
+
+    def reply(self, text: bytes) -> None:
+        """Answer a command."""
+        self.link.dataReceived(text)
+
+    def numbers(self, *numbers: int) -> None:
+        """Answer with a flat list of integers."""
+        self.reply(b"*%d\r\n" % len(numbers) + b"".join(b":%d\r\n" % number for number in numbers))
+
+    def lose(self) -> None:
+        """The connection ends."""
+        self.link.connectionLost(Failure(ConnectionDone()))
+
+    def abortConnection(self) -> None:
+        super().abortConnection()
+        if self.link.connected:
+            self.lose()
+
+
+class AddressTests(SynchronousTestCase):
+    """How the URL of a Redis is read."""
+
+    def test_parts(self) -> None:
+        """Every part, its default, and what is percent-encoded in it."""
+        self.assertEqual(Address.parse("redis://h"), Address("h", 6379, 0, None, None, False))
+        self.assertEqual(
+            Address.parse("rediss://u%40x:p%3Aw@[::1]:7000/3"), Address("::1", 7000, 3, "u@x", "p:w", True)
+        )
+        self.assertEqual(Address.parse("redis://:pw@h/"), Address("h", 6379, 0, None, "pw", False))
+
+    def test_mistakes(self) -> None:
+        """What is no such URL says what one is, and never the password."""
+        for url in ("http://:hush@h", "redis://", "redis://:hush@h/x", "redis://:hush@h:99999", "redis://:hush@h/0?a=1"):
+            error = self.assertRaises(ValueError, Address.parse, url)
+            self.assertIn("Redis", str(error))
+            self.assertNotIn("hush", str(error))
+
+    def test_tls_verifies_the_server(self) -> None:
+        """rediss:// wraps the connection, for the name in the URL."""
+        clock: Any = MemoryReactorClock()
+        plain = Address.parse("redis://redis.test").endpoint(clock)
+        wrapped = Address.parse("rediss://redis.test").endpoint(clock)
+        self.assertNotEqual(type(plain), type(wrapped))
+
+
+class RedisStoreTests(SynchronousTestCase):
+    """Batches, and what happens when one does not come back."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.patch(txredisapi, "reactor", self.clock)
+        self.store = self.make()
+
+    def make(self, url: str = "redis://127.0.0.1/2") -> RedisStore:
+        store = RedisStore(self.clock, url, "rl:", 60, TIMEOUT, Endpoint())
+        self.clock.advance(0)
+        return store
+
+    def begin(self) -> Line:
+        """A connection of which Redis has not heard yet."""
+        line = Line()
+        line.link = self.store._links.buildProtocol(None)
+        line.link.makeConnection(line)
+        return line
+
+    def connect(self) -> Line:
+        """A connection that is ready."""
+        line = self.begin()
+        line.said()
+        line.reply(b"+OK\r\n")
+        self.clock.advance(0)
+        return line
+
+    def leave(self) -> None:
+        """The turn ends."""
+        self.clock.advance(0)
+
+    def hang(self, answer: Deferred[Verdict]) -> None:
+        """Let the question in flight be too late."""
+        self.clock.advance(TIMEOUT)
+        self.assertNoResult(answer)
+        self.clock.advance(GRACE)
+        self.failureResultOf(answer, NoAnswer)
+
+    def test_is_a_store(self) -> None:
+        """It provides the interface."""
+        verifyObject(IStore, self.store)
+
+    def test_one_turn_is_one_round_trip(self) -> None:
+        """All questions of a turn leave in one EVALSHA and come back in their order, empty ones asking nothing."""
+        line = self.connect()
+        answers = [self.store.ask("t", "user:a"), self.store.ask("", "ip:b"), self.store.ask("u", "")]
+        self.assertEqual(line.said(), [])
+        self.leave()
+        [command] = line.said()
+        self.assertEqual(command[0], b"EVALSHA")
+        self.assertEqual(
+            command[2:], [b"6", b"blacklist:t", b"rl:user:a", b"", b"rl:ip:b", b"blacklist:u", b"", b"60000"]
+        )
+        self.clock.advance(0.01)
+        line.numbers(3, 59001, 1, 60000, -1, 0)
+        self.assertEqual(
+            [self.successResultOf(answer) for answer in answers],
+            [Verdict(False, 3, 59.001), Verdict(False, 1, 60.0), Verdict(True, 0, 0.0)],
+        )
+        self.assertEqual((self.store.round_trips, self.store.asks, self.store.errors), (1, 3, 0))
+        self.assertAlmostEqual(self.store.seconds, 0.01)
+
+    def test_the_next_batch_leaves_when_the_last_is_back(self) -> None:
+        """Questions that come meanwhile wait and leave together."""
+        line = self.connect()
+        self.store.ask("", "a")
+        self.leave()
+        line.said()
+        waiting = [self.store.ask("", "b"), self.store.ask("", "c")]
+        self.leave()
+        self.assertEqual(line.said(), [])
+        line.numbers(1, 60000)
+        self.assertEqual(line.said()[0][2:], [b"4", b"", b"rl:b", b"", b"rl:c", b"60000"])
+        line.numbers(1, 60000, 2, 60000)
+        self.assertEqual([self.successResultOf(answer).hits for answer in waiting], [1, 2])
+
+    def test_batches_are_bounded(self) -> None:
+        """What is too much for one batch leaves with the next ones."""
+        self.patch(redis, "BATCH", 2)
+        line = self.connect()
+        answers = [self.store.ask("", name) for name in "abc"]
+        self.leave()
+        self.assertEqual(line.said()[0][4:-1:2], [b"rl:a", b"rl:b"])
+        line.numbers(1, 60000, 1, 60000)
+        self.assertEqual(line.said()[0][4:-1:2], [b"rl:c"])
+        line.numbers(7, 60000)
+        self.assertEqual(self.successResultOf(answers[2]).hits, 7)
+
+    def test_the_queue_is_bounded(self) -> None:
+        """A question too many fails at once."""
+        self.patch(redis, "QUEUE", 2)
+        self.connect()
+        for name in "ab":
+            self.assertNoResult(self.store.ask("", name))
+        self.failureResultOf(self.store.ask("", "c"), NoAnswer)
+
+    def test_loads_its_script(self) -> None:
+        """A server that does not know the script gets the whole of it, with the same questions, once."""
+        line = self.connect()
+        answer = self.store.ask("t", "a")
+        self.leave()
+        first = line.said()[0]
+        line.reply(b"-NOSCRIPT No matching script.\r\n")
+        [second] = line.said()
+        self.assertEqual(second[:2], [b"EVAL", redis.ASK])
+        self.assertEqual(second[2:], first[2:])
+        line.numbers(1, 60000)
+        self.assertEqual(self.successResultOf(answer).hits, 1)
+        self.assertEqual((self.store.round_trips, self.store.asks), (2, 1))
+
+    def test_a_refusal_fails_its_batch_alone(self) -> None:
+        """What Redis refuses fails with its words; the next batch is asked again."""
+        line = self.connect()
+        answer = self.store.ask("", "a")
+        self.leave()
+        later = self.store.ask("", "b")
+        line.reply(b"-OOM command not allowed\r\n")
+        self.assertIn("OOM", str(self.failureResultOf(answer, NoAnswer).value))
+        line.numbers(1, 60000)
+        self.assertEqual(self.successResultOf(later).hits, 1)
+        self.assertEqual(self.store.errors, 1)
+
+    def test_half_a_surrogate_pair(self) -> None:
+        """Text that UTF-8 cannot write is a name like any other, and no harm to its neighbours."""
+        line = self.connect()
+        self.store.ask("", "user:\ud800")
+        self.store.ask("", "user:b\0c")
+        self.leave()
+        self.assertEqual(line.said()[0][3:7], [b"", b"rl:user:\xed\xa0\x80", b"", b"rl:user:b\0c"])
+
+    def test_a_late_answer_is_ignored(self) -> None:
+        """The batch and all who wait behind it fail in time; until its answer comes nobody else waits for Redis."""
+        line = self.connect()
+        answer = self.store.ask("", "a")
+        self.leave()
+        behind = self.store.ask("", "b")
+        self.hang(answer)
+        self.failureResultOf(behind, NoAnswer)
+        self.failureResultOf(self.store.ask("", "c"), NoAnswer)
+        line.said()
+        line.numbers(1, 60000)
+        again = self.store.ask("", "d")
+        self.leave()
+        self.assertEqual(line.said()[0][4], b"rl:d")
+        line.numbers(4, 60000)
+        self.assertEqual(self.successResultOf(again).hits, 4)
+        self.assertEqual(self.store.errors, 1)
+        self.clock.advance(2 * PATIENCE)
+        self.assertFalse(line.disconnected)
+
+    def test_a_late_refusal_is_not_repeated(self) -> None:
+        """The script is not sent for questions that nobody asks any longer: they would be counted twice."""
+        line = self.connect()
+        answer = self.store.ask("", "a")
+        self.leave()
+        self.hang(answer)
+        line.said()
+        line.reply(b"-NOSCRIPT No matching script.\r\n")
+        self.assertEqual(line.said(), [])
+        self.assertNoResult(self.store.ask("", "b"))
+
+    def test_gives_a_silent_connection_up(self) -> None:
+        """When the late answer does not come either, the connection is cut."""
+        line = self.connect()
+        answer = self.store.ask("", "a")
+        self.leave()
+        self.hang(answer)
+        self.clock.advance(PATIENCE)
+        self.assertTrue(line.disconnected)
+        self.failureResultOf(self.store.ask("", "b"), NoAnswer)
+
+    def test_an_answer_unread_is_not_late(self) -> None:
+        """When this process was the slow one, what it has not read yet still counts."""
+        line = self.connect()
+        answer = self.store.ask("", "a")
+        self.leave()
+        self.clock.advance(10 * TIMEOUT)
+        self.assertNoResult(answer)
+        line.numbers(1, 60000)
+        self.assertEqual(self.successResultOf(answer).hits, 1)
+
+    def test_each_batch_has_its_time(self) -> None:
+        """One timer serves them all: it follows the batch that is away, and ends when there is none."""
+        line = self.connect()
+        first = self.store.ask("", "a")
+        self.leave()
+        self.clock.advance(0.03)
+        line.numbers(1, 60000)
+        self.successResultOf(first)
+        second = self.store.ask("", "b")
+        self.leave()
+        self.clock.advance(0.03)
+        self.assertNoResult(second)
+        line.numbers(1, 60000)
+        self.successResultOf(second)
+        self.clock.advance(1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_lost_connection_fails_what_is_asked(self) -> None:
+        """At once, the question in flight and those behind it; the next connection starts afresh."""
+        line = self.connect()
+        answer = self.store.ask("", "a")
+        self.leave()
+        behind = self.store.ask("", "b")
+        line.lose()
+        self.failureResultOf(answer, NoAnswer)
+        self.failureResultOf(behind, NoAnswer)
+        self.failureResultOf(self.store.ask("", "c"), NoAnswer)
+        line = self.connect()
+        self.assertEqual(line.said(), [])
+        again = self.store.ask("", "d")
+        self.leave()
+        line.numbers(1, 60000)
+        self.assertEqual(self.successResultOf(again).hits, 1)
+
+    def test_waits_for_the_first_connection(self) -> None:
+        """What is asked while the gateway starts waits, as long as a question may."""
+        answer = self.store.ask("", "a")
+        self.leave()
+        line = self.connect()
+        self.assertEqual(line.said()[0][4], b"rl:a")
+        line.numbers(1, 60000)
+        self.assertEqual(self.successResultOf(answer).hits, 1)
+
+    def test_nothing_is_kept_for_a_redis_that_is_away(self) -> None:
+        """A question that failed is never sent afterwards, and without a connection none waits twice."""
+        self.hang(self.store.ask("", "a"))
+        self.failureResultOf(self.store.ask("", "b"), NoAnswer)
+        self.assertEqual(self.connect().said(), [])
+
+    def test_fails_what_waits_when_its_turn_never_came(self) -> None:
+        """Questions that time out before they left do not make a connection that is there go away."""
+        self.connect()
+        self.store._asked = None
+        answer = self.store.ask("", "a")
+        self.store._leaving.cancel()
+        self.store._leaving = None
+        self.hang(answer)
+        self.assertNoResult(self.store.ask("", "b"))
+
+    def test_authenticates(self) -> None:
+        """User, password and database are given before anything is asked."""
+        self.store = self.make("redis://ann:pw@h/3")
+        line = self.begin()
+        self.assertEqual(line.said(), [[b"AUTH", b"ann", b"pw"]])
+        line.reply(b"+OK\r\n")
+        self.assertEqual(line.said(), [[b"SELECT", b"3"]])
+
+    def test_a_wrong_password_is_told_once_and_tried_again(self) -> None:
+        """It may be mended at Redis, so the store does not give up; the password is not in the log."""
+        self.store = self.make("redis://:hush@h/0")
+        told: list[str] = []
+        self.patch(self.store._links, "_log", type("Log", (), {"error": lambda _, text, why: told.append(why)})())
+        for _ in range(2):
+            line = self.begin()
+            line.reply(b"-WRONGPASS invalid username-password pair\r\n")
+            self.assertTrue(line.disconnecting)
+            line.lose()
+        self.assertFalse(self.store._links.stopped)
+        self.assertEqual(len(told), 1)
+        self.assertIn("WRONGPASS", told[0])
+        self.assertNotIn("hush", told[0])
+
+    def test_a_handshake_that_hangs_is_given_up(self) -> None:
+        """A Redis that takes connections and does not answer is not connected to."""
+        line = self.begin()
+        self.clock.advance(PATIENCE)
+        self.assertTrue(line.disconnected)
+
+    def test_a_connection_that_died_at_once(self) -> None:
+        """One that ends before it is handed over never counts."""
+        line = self.begin()
+        line.reply(b"+OK\r\n")
+        line.lose()
+        self.leave()
+        self.assertFalse(self.successResultOf(self.store.ping()))
+
+    def test_revokes(self) -> None:
+        """A key that lasts as long as the token, in milliseconds; nothing for a token that is over."""
+        self.successResultOf(self.store.revoke("t", 0))
+        self.failureResultOf(self.store.revoke("t", 60), NoAnswer)
+        line = self.connect()
+        done = self.store.revoke("t\ud800", 1.0005)
+        self.assertEqual(line.said(), [[b"SET", b"blacklist:t\xed\xa0\x80", b"1", b"PX", b"1001"]])
+        line.reply(b"+OK\r\n")
+        self.assertIsNone(self.successResultOf(done))
+
+    def test_pings(self) -> None:
+        """True when Redis answers; False when it is away, refuses or does not answer in time."""
+        self.assertFalse(self.successResultOf(self.store.ping()))
+        line = self.connect()
+        answered, refused, ignored = self.store.ping(), self.store.ping(), self.store.ping()
+        line.reply(b"+PONG\r\n-LOADING Redis is loading\r\n")
+        self.assertTrue(self.successResultOf(answered))
+        self.assertFalse(self.successResultOf(refused))
+        self.clock.advance(4 * TIMEOUT)
+        self.assertFalse(self.successResultOf(ignored))
+
+    def test_closes(self) -> None:
+        """What waits fails, the connection goes, no timer stays."""
+        line = self.connect()
+        answer = self.store.ask("", "a")
+        done = self.store.close()
+        self.failureResultOf(answer, NoAnswer)
+        self.assertTrue(line.disconnected)
+        self.leave()
+        self.successResultOf(done)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_closes_before_it_began(self) -> None:
+        """A store that never ran does not connect."""
+        store = RedisStore(self.clock, "redis://h", "rl:", 60, TIMEOUT, Endpoint())
+        self.successResultOf(store.close())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
