@@ -27,7 +27,6 @@ class Limits:
         """How many requests ``role`` may make in a window; None when it is not limited."""
         return self._roles.get(role, self._default)
 
-
     def lines(self, limit: int, hits: int, reset: float) -> bytes:
         """The header lines that tell a client what it has left (draft-ietf-httpapi-ratelimit-headers-06).
 
@@ -40,9 +39,10 @@ class Limits:
 
 @lru_cache(_REMEMBERED)
 def _lines(limit: int, remaining: int, reset: int, window: int) -> bytes:
-    return (
-        b"RateLimit-Policy: %d;w=%d\r\n"
-        b"RateLimit-Limit: %d\r\n"
-        b"RateLimit-Remaining: %d\r\n"
-        b"RateLimit-Reset: %d\r\n" % (limit, window, limit, remaining, reset)
+    return b"RateLimit-Policy: %d;w=%d\r\nRateLimit-Limit: %d\r\nRateLimit-Remaining: %d\r\nRateLimit-Reset: %d\r\n" % (
+        limit,
+        window,
+        limit,
+        remaining,
+        reset,
     )

@@ -108,6 +108,7 @@ class Relay:
     def start(self) -> None:
         """Find a connection and send the request on it."""
         self._tries += 1
+        self._request.relay = self
         instance = self.instance = self._way.choose(self.instance)
         instance.active += 1
         self._request.upstream = instance.name
@@ -129,8 +130,8 @@ class Relay:
 
     def _not_connected(self, failure: Failure) -> None:
         self._connecting = None
-        if self._request.gone or self._request.finished:
-            return
+        if self.instance is None:
+            return  # the client left meanwhile
         error = failure.value if isinstance(failure.value, GatewayError) else UpstreamFailed()
         self._way.failed(self, "connect_timeout" if isinstance(error, UpstreamTimeout) else "connect")
         self.instance.active -= 1
@@ -144,7 +145,6 @@ class Relay:
         self._connection = connection
         request = self._request
         self._started = request.channel.site.clock.seconds()
-        request.relay = self
         head = self._way.request_head(request, self.instance)
         self._way.waiting_for_head(self, True)
         if request.body_complete and not request.body and not request.chunked_body:

@@ -186,9 +186,7 @@ class RedisStore:
         self._spared = -1.0  # since when the batch waits that was given one more turn
         self._abandonment: IDelayedCall | None = None
         self._links = _Links(self, clock, address)
-        self._start: IDelayedCall = clock.callLater(
-            0, self._links.startConnecting, endpoint or address.endpoint(clock)
-        )
+        self._start: IDelayedCall = clock.callLater(0, self._links.startConnecting, endpoint or address.endpoint(clock))
 
     def ask(self, token_id: str, bucket: str) -> Deferred[Verdict]:
         """See :meth:`IStore.ask`; fails with :exc:`NoAnswer`."""

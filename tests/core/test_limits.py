@@ -20,10 +20,7 @@ class LimitsTests(TestCase):
         """The four fields of draft 6, in the order express-rate-limit has."""
         self.assertEqual(
             Limits(10, {}, 60).lines(60, 3, 58.001),
-            b"RateLimit-Policy: 60;w=60\r\n"
-            b"RateLimit-Limit: 60\r\n"
-            b"RateLimit-Remaining: 57\r\n"
-            b"RateLimit-Reset: 59\r\n",
+            b"RateLimit-Policy: 60;w=60\r\nRateLimit-Limit: 60\r\nRateLimit-Remaining: 57\r\nRateLimit-Reset: 59\r\n",
         )
 
     @given(st.integers(1, 200), st.integers(1, 500), st.integers(0, 60_000), st.integers(1, 90_000))

@@ -79,9 +79,7 @@ class AdmitGuardTests(SynchronousTestCase):
             self.assertIn(b"RateLimit-Policy: 3;w=60\r\nRateLimit-Limit: 3\r\n", text)
             seen.append((int(text.split(b"Remaining: ")[1].split(b"\r")[0]), type(error)))
             self.clock.advance(0.5)
-        self.assertEqual(
-            seen, [(2, type(None)), (1, type(None)), (0, type(None)), (0, RateLimited), (0, RateLimited)]
-        )
+        self.assertEqual(seen, [(2, type(None)), (1, type(None)), (0, type(None)), (0, RateLimited), (0, RateLimited)])
         self.assertEqual(error.fields, (b"Retry-After: 58\r\n",))
         self.assertIn(b"RateLimit-Reset: 58\r\n", text)
 

@@ -74,7 +74,13 @@ class AddressTests(SynchronousTestCase):
 
     def test_mistakes(self) -> None:
         """What is no such URL says what one is, and never the password."""
-        for url in ("http://:hush@h", "redis://", "redis://:hush@h/x", "redis://:hush@h:99999", "redis://:hush@h/0?a=1"):
+        for url in (
+            "http://:hush@h",
+            "redis://",
+            "redis://:hush@h/x",
+            "redis://:hush@h:99999",
+            "redis://:hush@h/0?a=1",
+        ):
             error = self.assertRaises(ValueError, Address.parse, url)
             self.assertIn("Redis", str(error))
             self.assertNotIn("hush", str(error))
