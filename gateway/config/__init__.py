@@ -1,0 +1,43 @@
+"""The configuration: what the TOML file may say, and a loader that reports every mistake in it at once."""
+
+from gateway.config.loading import PLACES, load, place
+from gateway.config.mistakes import ConfigError
+from gateway.config.quantities import Seconds
+from gateway.config.schema import (
+    ALGORITHMS,
+    SECURITY_HEADERS,
+    AccessLog,
+    Addresses,
+    Cors,
+    Health,
+    Jwt,
+    RateLimit,
+    Redis,
+    Route,
+    Server,
+    Settings,
+    Upstream,
+    Websocket,
+)
+
+__all__ = [
+    "ALGORITHMS",
+    "PLACES",
+    "SECURITY_HEADERS",
+    "AccessLog",
+    "Addresses",
+    "ConfigError",
+    "Cors",
+    "Health",
+    "Jwt",
+    "RateLimit",
+    "Redis",
+    "Route",
+    "Seconds",
+    "Server",
+    "Settings",
+    "Upstream",
+    "Websocket",
+    "load",
+    "place",
+]

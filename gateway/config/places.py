@@ -1,0 +1,228 @@
+"""Where things are, as the file spells it: networks, URLs, paths, endpoints and files.
+
+Every function takes what the TOML has and returns what the gateway uses, or raises ValueError with the words that
+follow "must be" in the report of mistakes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Final
+from urllib.parse import SplitResult, urlsplit
+
+from cryptography.x509 import load_pem_x509_certificates
+from pydantic import AfterValidator, PlainValidator
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpointStringParser
+from twisted.plugin import getPlugins
+
+from gateway.core.addresses import Network as AnyNetwork
+from gateway.core.errors import BadRequest
+from gateway.core.paths import normalize
+
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
+_PORT_FIRST = re.compile(r"(?:tcp|tcp6|ssl):([^:]*)")
+_SYSTEMD = re.compile(r"systemd:domain=(?:INET6?|UNIX):(?:index=\d+|name=[^:]+)")
+_NO_LISTENERS: Final = frozenset(("stdio", "autobahn"))
+_HEALTH_PATHS: Final = ("/health", "/ready")
+
+
+def network(value: object) -> AnyNetwork:
+    """A network in CIDR notation; an address alone is the network of that address."""
+    if isinstance(value, AnyNetwork):
+        return value
+    if not isinstance(value, str):
+        raise ValueError('a network such as "10.0.0.0/8" or an address')
+    try:
+        return ip_network(value)
+    except ValueError:
+        pass
+    try:
+        meant = ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError('a network such as "10.0.0.0/8", "2001:db8::/32" or an address') from None
+    raise ValueError(f'a network without bits after its prefix, such as "{meant}"')
+
+
+def _split(value: str, schemes: tuple[str, ...]) -> SplitResult | None:
+    """The parts of an absolute URL with a host, no user and a sane port; None for anything else."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return None
+    host = parts.hostname or ""
+    if parts.scheme not in schemes or port == 0 or not value.isascii() or not value.isprintable() or " " in value:
+        return None
+    if "[" in parts.netloc:
+        try:
+            ip_address(host)
+        except ValueError:
+            return None
+    elif _HOST.fullmatch(host) is None:
+        return None
+    return parts if parts.netloc.rpartition("@")[1] == "" and not parts.netloc.endswith(":") else None
+
+
+def instance(value: str) -> str:
+    """``http://host:port`` or ``https://host:port`` and nothing more; the port may be left to the scheme."""
+    parts = _split(value, ("http", "https"))
+    if parts is None or parts.path or "?" in value or "#" in value:
+        raise ValueError("http://host:port or https://host:port, without user, path or query")
+    return value
+
+
+def origin(value: str) -> str:
+    """An origin as browsers send it (RFC 6454 section 6.2), or ``*``."""
+    if value == "*":
+        return value
+    parts = _split(value, ("http", "https"))
+    if parts is None or parts.path or "?" in value or "#" in value or value != value.lower():
+        raise ValueError('an origin such as "https://app.example.com" (lower case, no path), or "*"')
+    if parts.port == {"http": 80, "https": 443}[parts.scheme]:
+        raise ValueError(f'without its port, "{value.rpartition(":")[0]}": browsers leave the usual one out')
+    return value
+
+
+def public_url(value: str) -> str:
+    """An absolute http(s) URL, or ``""``; a slash at its end is dropped."""
+    if value and ((parts := _split(value, ("http", "https"))) is None or parts.query or "#" in value or "?" in value):
+        raise ValueError('an absolute URL such as "https://api.example.com", or ""')
+    return value.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` can only be this machine."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def jwks_url(value: str) -> str:
+    """Where keys are fetched from: https, since whoever changes them on the way signs tokens; or ``""``."""
+    parts = _split(value, ("http", "https"))
+    if value and (parts is None or (parts.scheme == "http" and not is_loopback(parts.hostname or ""))):
+        raise ValueError("an https:// URL (http:// only to this machine itself)")
+    return value
+
+
+def redis_url(value: str) -> str:
+    """``redis://[[user]:password@]host[:port][/database]``, the same with ``rediss`` for TLS, or ``memory:``."""
+    if value == "memory:":
+        return value
+    credentials, _, host = value.partition("://")[2].rpartition("@")
+    parts = _split(f"{value.partition('://')[0]}://{host}", ("redis", "rediss"))
+    if parts is None or re.search(r"[?#]", host) or not re.fullmatch(r"(?:/\d{0,5})?", parts.path, re.ASCII):
+        raise ValueError('redis://host:port/database, rediss://... for TLS, or "memory:"')
+    if re.search(r"[/?#@\s]", credentials):
+        raise ValueError("redis://:password@host:port/database, with %2F %3F %23 %40 for / ? # @ in the password")
+    return value
+
+
+def prefix(value: str) -> str:
+    """A path that requests are matched against: absolute, normal (RFC 3986 section 6.2.2), no slash at its end."""
+    expected = 'a path such as "/api/users", from the root, without a slash at its end, "//", dot segments or a query'
+    if value == "/":
+        return value
+    if not value.startswith("/") or "?" in value or "//" in value or value.endswith("/"):
+        raise ValueError(expected)
+    try:
+        normal = normalize(value.encode())
+    except (BadRequest, UnicodeEncodeError):
+        raise ValueError(expected) from None
+    if normal != value.encode():
+        raise ValueError(f'in its normal form, "{normal.decode()}"')
+    if value in _HEALTH_PATHS:
+        raise ValueError("another path: the gateway itself answers here")
+    return value
+
+
+def health_path(value: str) -> str:
+    """The target of a health check."""
+    if re.fullmatch(r"/[\x21-\x7e]*", value) is None or "#" in value:
+        raise ValueError('a path such as "/health"')
+    return value
+
+
+def endpoint(value: str) -> str:
+    """A Twisted server endpoint string of a known kind, with arguments that kind understands.
+
+    It is built, so that the files of ``ssl:`` and ``tls:`` are read, but nothing listens. What systemd hands in is
+    only there under systemd, so of ``systemd:`` the spelling alone is looked at.
+    """
+    inner = value.removeprefix("haproxy:")
+    kind, _, arguments = inner.partition(":")
+    kinds = {"tcp", "ssl", "unix", *(str(parser.prefix) for parser in getPlugins(IStreamServerEndpointStringParser))}
+    kinds -= _NO_LISTENERS | {"haproxy"}
+    if not arguments or kind not in kinds:
+        raise ValueError(f'an endpoint such as "tcp:3000"; known kinds: {", ".join(sorted(kinds | {"haproxy"}))}')
+    if kind == "systemd":
+        if _SYSTEMD.fullmatch(inner) is None:
+            raise ValueError("systemd:domain=INET (or INET6, UNIX), then :index=0 or :name=NAME")
+        return value
+    port = _PORT_FIRST.match(inner)
+    if port and (re.fullmatch(r"\d{1,5}", port[1], re.ASCII) is None or int(port[1]) > 65535):
+        raise ValueError(f"{kind}: followed by a port, 0 to 65535")
+    if kind == "tls" and not _has_certificates(arguments.partition(":")[0].removeprefix("path=")):
+        raise ValueError("tls: followed by a directory that has certificates and their keys in .pem files")
+    try:
+        serverFromString(None, inner)  # kept for listening, which does not happen here
+    except Exception as error:  # each kind of endpoint raises its own: TypeError, OSError, OpenSSL's ...
+        raise ValueError(f"an endpoint of kind {kind} that can be made; Twisted says {_said(error)}") from None
+    return value
+
+
+def _has_certificates(directory: str) -> bool:
+    try:
+        return any(name.endswith(".pem") for name in os.listdir(directory))
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return False
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of a file.
+
+    :raises ValueError: when it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ValueError(f"a file that can be read ({reason})") from None
+
+
+def ca_file(value: str) -> str:
+    """A PEM file with at least one certificate, or ``""``."""
+    if value:
+        pem = read_file(value)
+        try:
+            load_pem_x509_certificates(pem)
+        except ValueError:
+            raise ValueError("a PEM file of certificates") from None
+    return value
+
+
+def endpoint_or_none(value: str) -> str:
+    """A server endpoint, or ``""``."""
+    return value and endpoint(value)
+
+
+Network = Annotated[AnyNetwork, PlainValidator(network)]
+Endpoint = Annotated[str, AfterValidator(endpoint)]
+OptionalEndpoint = Annotated[str, AfterValidator(endpoint_or_none)]
+Instance = Annotated[str, AfterValidator(instance)]
+Origin = Annotated[str, AfterValidator(origin)]
+PublicUrl = Annotated[str, AfterValidator(public_url)]
+JwksUrl = Annotated[str, AfterValidator(jwks_url)]
+RedisUrl = Annotated[str, AfterValidator(redis_url)]
+Prefix = Annotated[str, AfterValidator(prefix)]
+HealthPath = Annotated[str, AfterValidator(health_path)]
+CaFile = Annotated[str, AfterValidator(ca_file)]

@@ -1,0 +1,261 @@
+"""The schema of the TOML file: each table, its keys and their defaults. Times are in seconds, sizes in bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag
+
+from gateway.config.places import (
+    CaFile,
+    Endpoint,
+    HealthPath,
+    Instance,
+    JwksUrl,
+    Network,
+    OptionalEndpoint,
+    Origin,
+    Prefix,
+    PublicUrl,
+    RedisUrl,
+)
+from gateway.config.quantities import Bytes, Count, CountOrZero, Limit, Seconds, SecondsOrZero, Workers
+from gateway.config.words import (
+    Claim,
+    Distinct,
+    FieldValue,
+    Method,
+    MethodOrAny,
+    Name,
+    NonEmpty,
+    Printable,
+    SecurityName,
+    Several,
+    Token,
+    UpstreamName,
+)
+
+SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
+"""What RFC 7518 section 3.2 asks of a shared secret."""
+
+ALGORITHMS: Final = frozenset(
+    [*SECRET_BYTES, "EdDSA", *(kind + size for kind in ("RS", "PS", "ES") for size in ("256", "384", "512"))]
+)
+
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';"
+    "frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';"
+    "style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Origin-Agent-Cluster": "?1",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+    "X-DNS-Prefetch-Control": "off",
+    "X-Download-Options": "noopen",
+    "X-Frame-Options": "SAMEORIGIN",
+    "X-Permitted-Cross-Domain-Policies": "none",
+    "X-XSS-Protection": "0",
+}
+"""The fields helmet 8 sets by default, with its values."""
+
+
+def _algorithm(value: str) -> str:
+    if value not in ALGORITHMS:
+        raise ValueError(f"one of {', '.join(sorted(ALGORITHMS))}")
+    return value
+
+
+def _one_kind(value: tuple[str, ...]) -> tuple[str, ...]:
+    """RFC 8725 section 3.1: what verifies a signature is never also what makes one."""
+    if len({algorithm.startswith("HS") for algorithm in value}) > 1:
+        raise ValueError("HMAC algorithms or public-key algorithms; they must not be mixed (RFC 8725 section 3.1)")
+    return value
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Server(_Table):
+    """Where the gateway listens, and what it takes from a client."""
+
+    listen: Annotated[tuple[Endpoint, ...], Several] = ("tcp:3000",)
+    admin: OptionalEndpoint = "tcp:9901:interface=127.0.0.1"
+    workers: Workers = "auto"
+    trusted_proxies: tuple[Network, ...] = ()
+    max_body: Bytes = 10 * 1024**2
+    drain: SecondsOrZero = 30.0
+    public_url: PublicUrl = ""
+    max_head: Bytes = 32 * 1024
+    max_fields: Count = 100
+    max_target: Bytes = 8 * 1024
+    head_timeout: Seconds = 10.0
+    body_timeout: Seconds = 30.0
+    idle_timeout: Seconds = 75.0
+
+
+class Addresses(_Table):
+    """Who may reach the gateway at all; deny wins."""
+
+    allow: tuple[Network, ...] = ()
+    deny: tuple[Network, ...] = ()
+
+
+class Redis(_Table):
+    """What gateways share. The URL may hold a password, so it is not in the repr."""
+
+    url: RedisUrl = Field(default="redis://127.0.0.1:6379/0", repr=False)
+    timeout: Seconds = 0.05
+    on_failure: Literal["local", "open", "closed"] = "local"
+    revocation_on_failure: Literal["known", "closed", "open"] = "known"
+
+
+class Jwt(_Table):
+    """What makes a token valid."""
+
+    algorithms: Annotated[
+        tuple[Annotated[str, AfterValidator(_algorithm)], ...], Several, AfterValidator(_one_kind)
+    ] = ("HS256",)
+    secret: SecretStr = SecretStr("")
+    secret_file: str = ""
+    public_key_file: str = ""
+    jwks_url: JwksUrl = ""
+    issuer: Printable = ""
+    audience: Printable = ""
+    role_claim: Claim = "role"
+    leeway: SecondsOrZero = 60.0
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether tokens are signed with a shared secret."""
+        return self.algorithms[0].startswith("HS")
+
+    def key(self) -> bytes:
+        """The shared secret, or the public key in PEM; empty when none is configured.
+
+        Line breaks at the end of ``secret_file`` are not part of the secret.
+
+        :raises OSError: when its file cannot be read.
+        """
+        if not self.symmetric:
+            return Path(self.public_key_file).read_bytes() if self.public_key_file else b""
+        if self.secret_file:
+            return Path(self.secret_file).read_bytes().rstrip(b"\r\n")
+        return self.secret.get_secret_value().encode()
+
+
+class RateLimit(_Table):
+    """How many requests a client may make in a window; None is unlimited."""
+
+    window: Seconds = 60.0
+    prefix: Printable = "rl:"
+    default: Limit = 10
+    roles: dict[Name, Limit] = {}
+
+
+class Cors(_Table):
+    """Which pages may call the gateway from a browser."""
+
+    origins: Annotated[tuple[Origin, ...], Distinct] = ()
+    methods: Annotated[tuple[Method, ...], Several] = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
+    allow_headers: tuple[Token, ...] = ("Authorization", "Content-Type", "X-Request-ID")
+    expose_headers: tuple[Token, ...] = ()
+    credentials: bool = False
+    max_age: SecondsOrZero = 600.0
+
+
+class Websocket(_Table):
+    """What a bridged WebSocket may do."""
+
+    max_message: Bytes = 1024**2
+    idle_ping: SecondsOrZero = 30.0
+
+
+class AccessLog(_Table):
+    """Where a line a request goes."""
+
+    path: Printable = "-"
+
+
+class Health(_Table):
+    """How an instance is probed."""
+
+    path: HealthPath = "/health"
+    interval: Seconds = 5.0
+    timeout: Seconds = 2.0
+    rise: Count = 2
+    fall: Count = 3
+
+
+class Upstream(_Table):
+    """A service and its instances."""
+
+    name: UpstreamName
+    instances: Annotated[tuple[Instance, ...], Several]
+    balance: Literal["round-robin", "least-requests"] = "round-robin"
+    health: Health | None = None
+    connect_timeout: Seconds = 3.0
+    first_byte_timeout: Seconds = 60.0
+    idle_timeout: Seconds = 300.0
+    keep_alive: Seconds = 60.0
+    max_idle: CountOrZero = 64
+    ca_file: CaFile = ""
+
+
+_Roles = Annotated[tuple[Name, ...], Several]
+
+
+def _roles_form(value: Any) -> str:
+    return "<by method>" if isinstance(value, dict) else "<roles>"
+
+
+class Route(_Table):
+    """A path prefix, and what happens to requests below it; None stands for what the server or the upstream says."""
+
+    prefix: Prefix
+    upstream: str
+    strip_prefix: bool = False
+    auth: Literal["none", "optional", "required"] = "required"
+    websocket: bool = False
+    roles: (
+        Annotated[
+            Annotated[_Roles, Tag("<roles>")] | Annotated[dict[MethodOrAny, _Roles], Tag("<by method>")],
+            Discriminator(_roles_form),
+        ]
+        | None
+    ) = None
+    methods: Annotated[tuple[Method, ...], Distinct] = ()
+    allow: tuple[Network, ...] = ()
+    deny: tuple[Network, ...] = ()
+    max_body: Bytes | None = None
+    preserve_host: bool = False
+    rate_limit: bool = True
+    upstream_headers: tuple[Token, ...] = ()
+    connect_timeout: Seconds | None = None
+    first_byte_timeout: Seconds | None = None
+    idle_timeout: Seconds | None = None
+
+
+class Settings(_Table):
+    """The whole configuration."""
+
+    server: Server = Server()
+    addresses: Addresses = Addresses()
+    redis: Redis = Redis()
+    jwt: Jwt = Jwt()
+    rate_limit: RateLimit = RateLimit()
+    cors: Cors = Cors()
+    access_log: AccessLog = AccessLog()
+    websocket: Websocket = Websocket()
+    security_headers: dict[SecurityName, FieldValue] = {}
+    upstreams: Annotated[tuple[Upstream, ...], NonEmpty]
+    routes: Annotated[tuple[Route, ...], NonEmpty]
+
+    def security_lines(self) -> dict[str, str]:
+        """The security fields of every answer: the defaults, with the configured ones over them; "" drops one."""
+        merged = {name.lower(): (name, value) for name, value in SECURITY_HEADERS.items()}
+        merged |= {name.lower(): (name, value) for name, value in self.security_headers.items()}
+        return {name: value for name, value in merged.values() if value}

@@ -1,0 +1,205 @@
+"""Tests of gateway.config.places and gateway.config.words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.config import places, words
+from gateway.core.paths import normalize
+from tests.config.keys import certificate
+
+
+class _Reading(SynchronousTestCase):
+    def takes(self, read: Callable[[Any], object], *values: str) -> None:
+        for value in values:
+            self.assertEqual(read(value), value)
+
+    def refuses(self, read: Callable[[Any], object], *values: object) -> None:
+        for value in values:
+            self.assertRaises(ValueError, read, value)
+
+
+class PlaceTests(_Reading):
+    """Addresses, URLs and paths."""
+
+    def test_networks(self) -> None:
+        """A network, or an address for itself; bits behind the prefix are a slip, and the network meant is named."""
+        self.assertEqual(places.network("10.0.0.0/8"), ip_network("10.0.0.0/8"))
+        self.assertEqual(places.network("::1"), ip_network("::1/128"))
+        self.assertEqual(places.network(ip_network("::/0")), ip_network("::/0"))
+        self.refuses(places.network, "10.0.0.0/33", "localhost", 10, None)
+        self.assertIn('"10.0.0.0/8"', str(self.assertRaises(ValueError, places.network, "10.1.2.3/8")))
+
+    def test_instances(self) -> None:
+        """An instance is a scheme, a host and a port."""
+        self.takes(places.instance, "http://core-service:3002", "https://[::1]:443", "http://a_b.example")
+        self.refuses(
+            places.instance, "core:3002", "ftp://a:1", "http://a:1/", "http://a:1?", "http://a:1#", "http://u:p@a:1",
+            "http://a:0", "http://a:70000", "http://a:x", "http://a:", "http://", "http://[::1", "http://[v1.x]:1",
+            "http://a b", "http://ä", "http://a\r\nb", "http://-", "http://[a:b]:1", "",
+        )  # fmt: skip
+
+    def test_origins(self) -> None:
+        """An origin is written as browsers send it."""
+        self.takes(places.origin, "*", "https://app.example.com", "http://localhost:5173")
+        self.refuses(
+            places.origin, "null", "https://a/", "https://A", "https://a:443", "http://a:80", "a", "https://a#"
+        )
+
+    def test_public_urls(self) -> None:
+        """A public URL is absolute, and has no slash at its end."""
+        self.assertEqual(places.public_url("https://api.example.com/gate/"), "https://api.example.com/gate")
+        self.takes(places.public_url, "")
+        self.refuses(places.public_url, "api.example.com", "/gate", "https://a?b", "https://a#b", "https://a?")
+
+    def test_jwks_urls(self) -> None:
+        """Keys come over https, or from this machine."""
+        self.takes(places.jwks_url, "", "https://id.example.com/keys?x=1", "http://127.0.0.1:3001/k", "http://[::1]/k")
+        self.takes(places.jwks_url, "http://localhost/k")
+        self.refuses(places.jwks_url, "http://id.example.com/keys", "http://localhost.example/k", "file:///keys")
+
+    def test_redis_urls(self) -> None:
+        """A Redis URL has a host, perhaps a password and the number of a database."""
+        self.takes(places.redis_url, "memory:", "redis://h", "redis://h:6379/0", "rediss://ann:pa%2Fss@[::1]:6379/15")
+        self.refuses(
+            places.redis_url, "", "h:6379", "redis://", "redis://h/x", "redis://h:0", "redis://h?db=1", "redis://:a/b@h",
+            "memory", "http://h", "redis://h/1/2",
+        )  # fmt: skip
+
+    def test_prefixes(self) -> None:
+        """A prefix is a normal path without a slash at its end, and not one of the gateway's own."""
+        self.takes(places.prefix, "/", "/api", "/api/users", "/a%2Fb", "/~x")
+        self.refuses(
+            places.prefix, "", "api", "/api/", "//", "/a//b", "/a/../b", "/a?b", "/a#b", "/%zz", "/a b", "/\ud800",
+            "/ä", "/health", "/ready", "a/..",
+        )  # fmt: skip
+        self.assertIn('"/a-b"', str(self.assertRaises(ValueError, places.prefix, "/a%2Db")))
+
+    @given(st.text(st.sampled_from("/.%2Fa~ ?#é"), max_size=12))
+    def test_prefixes_are_normal(self, text: str) -> None:
+        """Every prefix that is taken is what requests' paths are normalised to."""
+        try:
+            taken = places.prefix(text)
+        except ValueError:
+            return
+        self.assertEqual(normalize(taken.encode()), taken.encode())
+
+    def test_health_paths(self) -> None:
+        """What is asked of an instance is a target."""
+        self.takes(places.health_path, "/health", "/health?full=1")
+        self.refuses(places.health_path, "health", "/a b", "/a#b", "")
+
+
+class EndpointTests(_Reading):
+    """Server endpoint strings."""
+
+    def test_kinds(self) -> None:
+        """Every kind that can be listened on is taken; no socket is opened, and no reactor installed."""
+        self.takes(
+            places.endpoint, "tcp:3000", "tcp:0:interface=127.0.0.1", "tcp6:3000", "unix:/run/smartgate.sock:mode=660",
+            "systemd:domain=INET:index=0", "systemd:domain=INET6:name=web", "haproxy:tcp:3000",
+            "haproxy:systemd:domain=UNIX:index=1",
+        )  # fmt: skip
+        self.takes(places.endpoint_or_none, "", "tcp:1")
+
+    def test_refused(self) -> None:
+        """Unknown kinds, arguments that a kind does not have, and ports that are none."""
+        self.refuses(
+            places.endpoint, "", "3000", "tcp", "http:3000", "stdio:", "tcp:", "tcp:x", "tcp:70000", "tcp:1:colour=red",
+            "unix:", "systemd:INET", "systemd:domain=IPX:index=0", "haproxy:", "haproxy:3000", "haproxy:haproxy:tcp:1",
+            "ssl:443", "tcp:1:backlog=x", "tls:", "tls:443", "tls:\0:443",
+        )  # fmt: skip
+
+    def test_certificates(self) -> None:
+        """A ``tls:`` directory must have certificates; an ``ssl:`` file must be one with its key."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.refuses(places.endpoint, f"tls:{directory}:443")
+        pem = directory / "gateway.pem"
+        pem.write_bytes(certificate())
+        self.takes(places.endpoint, f"tls:{directory}:443", f"ssl:443:privateKey={pem}")
+        pem.write_bytes(b"nothing")
+        self.refuses(places.endpoint, f"ssl:443:privateKey={pem}")
+        self.flushWarnings()  # Twisted's own, about what it reads certificates with
+
+    @given(st.text(st.sampled_from("tcpunixsl:=0a\\/"), max_size=16))
+    def test_anything(self, text: str) -> None:
+        """Whatever stands there, it is taken or refused."""
+        try:
+            self.assertEqual(places.endpoint(text), text)
+        except ValueError as error:
+            self.assertTrue(str(error))
+
+
+class FileTests(_Reading):
+    """Files that the configuration names."""
+
+    def test_authorities(self) -> None:
+        """An authority's file has a certificate in PEM; no file is none."""
+        path = Path(self.mktemp())
+        self.refuses(places.ca_file, str(path), "a\0b")
+        path.write_bytes(b"nothing")
+        self.refuses(places.ca_file, str(path))
+        path.write_bytes(certificate())
+        self.takes(places.ca_file, str(path), "")
+
+
+class WordTests(_Reading):
+    """Names, and lists of them."""
+
+    def test_fields(self) -> None:
+        """A field's name is a token, and a security field says nothing about framing."""
+        self.takes(words.token, "X-Request-ID")
+        self.takes(words.security_name, "X-Frame-Options")
+        self.refuses(words.token, "", "a b", "a:", "ä", "a\r\n")
+        self.refuses(words.security_name, "Content-Length", "transfer-encoding", "a b")
+
+    def test_field_values(self) -> None:
+        """A value cannot end its line."""
+        self.takes(words.field_value, "", "0", "max-age=1; includeSubDomains")
+        self.refuses(words.field_value, "a\r\nb", "a\n", " a", "a ", "ä", "\0")
+
+    def test_methods(self) -> None:
+        """Methods are upper case."""
+        self.takes(words.method_or_any, "GET", "M-SEARCH", "*")
+        self.refuses(words.method_or_any, "get", "", "G T")
+        self.refuses(words.method, "*")
+
+    def test_names(self) -> None:
+        """Roles, claims and upstreams have names that can be seen."""
+        self.takes(words.name, "admin", "team:a")
+        self.refuses(words.name, "", "a b", "a\n")
+        self.takes(words.claim, "role", "https://example.com/role")
+        self.refuses(words.claim, "", "a b", "a\n")
+        self.takes(words.upstream_name, "core-service")
+        self.refuses(words.upstream_name, "", "core service", '"', "-")
+        self.takes(words.printable, "", "a b")
+        self.refuses(words.printable, "a\n")
+
+    def test_lists(self) -> None:
+        """Lists may have to have something in them, and nothing twice."""
+        self.assertEqual(words.several(("a", "b")), ("a", "b"))
+        self.assertEqual(words.distinct(()), ())
+        self.refuses(words.several, (), ("a", "a"))
+
+
+class ImportTests(SynchronousTestCase):
+    """What importing the configuration brings with it."""
+
+    def test_no_reactor(self) -> None:
+        """Checking an endpoint in a fresh process installs no reactor: twistd chooses it."""
+        code = (
+            "import sys; from gateway.config.places import endpoint; endpoint('tcp:3000');"
+            "sys.exit('twisted.internet.reactor' in sys.modules)"
+        )
+        root = Path(__file__).parents[2]
+        self.assertEqual(subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode, 0)
