@@ -5,63 +5,117 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from gateway.core.errors import Unauthorized
-from gateway.core.tokens import InvalidToken, TokenCache, TokenVerifier, bearer_subprotocol
+from gateway.core.errors import GatewayError, Unauthorized, Unavailable
+from gateway.core.tokens import InvalidToken, TokenCache, TokenVerifier, UnknownKey, bearer_subprotocol
 from gateway.interfaces import IGuard
 
 if TYPE_CHECKING:
+    from gateway.guards.keys import PublishedKeys
     from gateway.http.request import Request
 
-_MISSING = (b"WWW-Authenticate: Bearer\r\n",)
+CHALLENGE = b"WWW-Authenticate: Bearer\r\n"
+"""For a request that came without a token: no error is named (RFC 6750 section 3.1)."""
 
 
 def invalid(reason: str) -> Unauthorized:
-    """401 for a token that was sent but is not accepted (RFC 6750 section 3.1)."""
+    """401 for a token that was sent but is not accepted (RFC 6750 section 3.1); ``reason`` is for people."""
     challenge = f'WWW-Authenticate: Bearer error="invalid_token", error_description="{reason}"\r\n'
     return Unauthorized("The access token is not valid", (challenge.encode(),))
 
 
 @implementer(IGuard)
 class AuthenticateGuard:
-    """Sets ``claims`` and ``role`` from the bearer token (RFC 6750 section 2.1).
+    """Sets ``claims`` and ``role`` from the bearer token (RFC 6750 section 2.1), for WebSockets from a subprotocol too.
 
-    :param required: whether guests are refused.
+    :param cache: shared by all that verify with ``verifier``.
+    :param required: whether guests are refused; a token that is not valid always is.
     :param now: the time in seconds since the epoch.
+    :param keys: who can fetch newer keys for ``verifier``, or None.
     """
 
     name = "authenticate"
 
-    def __init__(self, verifier: TokenVerifier, cache: TokenCache, required: bool, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        verifier: TokenVerifier,
+        cache: TokenCache,
+        required: bool,
+        now: Callable[[], float],
+        keys: PublishedKeys | None = None,
+    ) -> None:
         self._verifier = verifier
         self._cache = cache
         self._required = required
         self._now = now
+        self._keys = keys
 
-    def check(self, request: Request) -> None:
-        """:raises Unauthorized: with a challenge, when the token is missing where it must be, or not valid."""
+    def check(self, request: Request) -> Deferred[None] | None:
+        """Let a request with a valid token pass, at once when the token was verified before.
+
+        :raises Unauthorized: with a challenge, when the token is missing where it must be, or not valid.
+        :raises Unavailable: when no keys were ever had to verify it with.
+        """
         credentials = request.field(b"authorization")
-        if credentials is None:
-            offered = request.field(b"sec-websocket-protocol") if request.upgrading else None
-            token = bearer_subprotocol(offered) if offered is not None else None
-            if token is None:
-                if self._required:
-                    raise Unauthorized(fields=_MISSING)
-                return
-            credentials = b"Bearer " + token.encode()
+        claims = self._cache.get(credentials, self._now())
+        if claims is None:
+            return self._read(request, credentials)
+        request.claims = claims
+        request.role = claims.role
+        return None
+
+    def _read(self, request: Request, credentials: bytes | None) -> Deferred[None] | None:
+        """What is not remembered: find the token and verify it, if need be once more when newer keys came."""
+        try:
+            token = _bearer(request, credentials)
+        except InvalidToken as error:
+            raise self._refused(error) from error
+        if token is None:
+            if self._required or credentials is not None:
+                raise Unauthorized(fields=(CHALLENGE,))
+            return None
+        try:
+            self._verify(request, token)
+        except InvalidToken as error:
+            newer = self._keys.refresh() if self._keys is not None and isinstance(error, UnknownKey) else None
+            if newer is None:
+                raise self._refused(error) from error
+            return newer.addCallback(self._again, request, token)
+        return None
+
+    def _again(self, _: None, request: Request, token: str) -> None:
+        try:
+            self._verify(request, token)
+        except InvalidToken as error:
+            raise self._refused(error) from error
+
+    def _verify(self, request: Request, token: str) -> None:
+        credentials = b"Bearer " + token.encode()
         now = self._now()
         claims = self._cache.get(credentials, now)
         if claims is None:
-            if b"authorization" in request.repeated:
-                raise invalid("more than one was sent")
-            scheme, _, encoded = credentials.partition(b" ")
-            if scheme.lower() != b"bearer" or not encoded.isascii():
-                raise Unauthorized(fields=_MISSING)
-            try:
-                claims = self._verifier.verify(encoded.strip().decode("ascii"), now)
-            except InvalidToken as error:
-                raise invalid(error.reason.replace("_", " ")) from None
+            claims = self._verifier.verify(token, now)
             self._cache.put(credentials, claims)
         request.claims = claims
         request.role = claims.role
+
+    def _refused(self, error: InvalidToken) -> GatewayError:
+        if isinstance(error, UnknownKey) and self._keys is not None and not self._keys.known:
+            return Unavailable("The keys to verify access tokens with are not known yet")
+        return invalid(error.reason.replace("_", " "))
+
+
+def _bearer(request: Request, credentials: bytes | None) -> str | None:
+    """The token sent, or None: from Authorization, or on a WebSocket route where there is none, from a subprotocol.
+
+    :raises InvalidToken: when more than one was sent.
+    """
+    if credentials is None:
+        offered = request.field(b"sec-websocket-protocol") if request.route.websocket else None
+        return bearer_subprotocol(offered) if offered is not None else None
+    if b"authorization" in request.repeated:
+        raise InvalidToken("several_tokens")
+    scheme, _, token = credentials.partition(b" ")
+    return token.lstrip(b" ").decode("latin-1") if scheme.lower() == b"bearer" else None
