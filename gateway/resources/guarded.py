@@ -61,7 +61,7 @@ class GuardedResource(Resource):
             self._proceed(request, index)
 
     def _refused(self, failure: Failure, request: Any, index: int) -> None:
-        self._end(request, failure.value, index)
+        self._end(request, failure.value or GatewayError(), index)
 
     def _end(self, request: Any, error: BaseException, index: int) -> None:
         if index >= 0:

@@ -35,15 +35,6 @@ _RATE_LIMIT_FIELDS: Final = frozenset(
 )
 
 
-def target(request: Request, stripped_prefix: bytes) -> bytes:
-    """Path and query as the upstream gets them: what was matched, less the prefix where the route strips it.
-
-    :raises BadRequest: when the rest of the path could be read as another one.
-    """
-    path = strip_prefix(request.path, stripped_prefix) if stripped_prefix else request.path
-    return path + b"?" + request.query if request.query else path
-
-
 def own_fields(request: Request) -> bytes:
     """The header lines that the gateway adds to a request, under names that no client can use.
 
@@ -121,7 +112,7 @@ class ReverseProxyResource(Resource):
         self.connect_timeout = settings.connect_timeout
         self.choose = cluster.choose
         self._cluster = cluster
-        self._settings = settings
+        self.settings = settings
         self._report = report
         self._first_byte: Timeouts[Relay] = Timeouts(clock, settings.first_byte_timeout, Relay.head_timed_out)
         self._idle: Timeouts[Relay] = Timeouts(clock, settings.idle_timeout, Relay.idle_timed_out)
@@ -143,16 +134,22 @@ class ReverseProxyResource(Resource):
         """Begin the exchange; its relay writes the answer."""
         if request.upgrading:
             request.channel.ignore_upgrade()
-        self._target(request)  # a target that cannot be passed on is refused before an instance is bothered
+        self.target(request)  # a target that cannot be passed on is refused before an instance is bothered
         Relay(self, request).start()
         return NOT_DONE_YET
 
-    def _target(self, request: Request) -> bytes:
-        return target(request, self._settings.stripped_prefix)
+    def target(self, request: Request) -> bytes:
+        """Path and query as the upstream gets them: what was matched, less the prefix where the route strips it.
+
+        :raises BadRequest: when the rest of the path could be read as another one.
+        """
+        stripped = self.settings.stripped_prefix
+        path = strip_prefix(request.path, stripped) if stripped else request.path
+        return path + b"?" + request.query if request.query else path
 
     def request_head(self, request: Request, instance: Instance) -> bytes:
         """The head of ``request`` as ``instance`` gets it."""
-        host = request.authority if self._settings.preserve_host else instance.authority
+        host = request.authority if self.settings.preserve_host else instance.authority
         pieces = passed_fields(request)
         if request.content_length is not None:
             pieces.append(b"Content-Length: %d\r\n" % request.content_length)
@@ -160,7 +157,7 @@ class ReverseProxyResource(Resource):
             pieces.append(b"Transfer-Encoding: chunked\r\n")
         return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (
             request.method,
-            self._target(request),
+            self.target(request),
             host,
             b"".join(pieces),
             own_fields(request),
@@ -215,7 +212,7 @@ class ReverseProxyResource(Resource):
             rule = _CODING
         elif lower == b"content-length":
             rule = _LENGTH
-        elif lower in self._dropped or (self._settings.own_cors and lower.startswith(_CORS_PREFIX)):
+        elif lower in self._dropped or (self.settings.own_cors and lower.startswith(_CORS_PREFIX)):
             rule = _DROP
         else:
             rule = _PASS

@@ -25,5 +25,6 @@ class Echo(WebSocketServerProtocol):
 if __name__ == "__main__":
     factory = WebSocketServerFactory()
     factory.protocol = Echo
-    reactor.listenTCP(int(sys.argv[1]), factory, interface="127.0.0.1")  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    factory.setProtocolOptions(echoCloseCodeReason=True)
+    reactor.listenTCP(int(sys.argv[1]), factory, interface="127.0.0.1")
+    reactor.run()

@@ -1,0 +1,90 @@
+"""All bridges that are open: their limits, their timers, how many they are, and how they are closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.interfaces import IReactorTime
+
+from gateway.core.frames import Ending
+from gateway.http.timeouts import Timeouts
+from gateway.resources.bridge import Bridge, Side, attach
+
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds from the first close frame until both connections have ended, or are cut."""
+
+SERVICE_RESTART: Final = 1012
+CLOSED_PER_SECOND: Final = 500
+"""Bridges that are closed in a second, at least, when the gateway stops."""
+
+
+class Bridges:
+    """All bridges that are open: what they have in common, how many they are, and how they are closed together.
+
+    :param max_message: bytes a message may have.
+    :param idle_ping: seconds of silence after which a peer is pinged (up to half as much again), and after which, if
+        it goes on, the peer is taken for dead; 0 to ping nobody.
+    """
+
+    def __init__(self, clock: IReactorTime, max_message: int, idle_ping: float) -> None:
+        self.clock = clock
+        self.max_message = max_message
+        self._idle_ping = idle_ping
+        self._open: dict[Bridge, bool] = {}  # whether its close timeout runs
+        self._close_timeouts: Timeouts[Bridge] = Timeouts(clock, CLOSE_TIMEOUT, Bridge.abort)
+        self._half_periods: Timeouts[Side] = Timeouts(clock, idle_ping / 2, self._half_period)
+        self._closed: Ending | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def join(self, client: Any, upstream: Any, over: Callable[[Bridge], None]) -> Bridge:
+        """Join two transports, both past their handshake.
+
+        :param over: called once, when both connections have ended.
+        """
+        bridge = Bridge(self, over)
+        self._open[bridge] = False
+        attach(client, bridge.client)
+        attach(upstream, bridge.upstream)
+        if self._idle_ping:
+            self._half_periods.start(bridge.client)
+            self._half_periods.start(bridge.upstream)
+        if self._closed is not None:
+            bridge.close(self._closed)
+        return bridge
+
+    def close_all(self, seconds: float = 0.0) -> None:
+        """Close all bridges (1012), those to come at once; those that are open a few at a time, in ``seconds`` at most.
+
+        A few at a time, because all their clients will connect again.
+        """
+        self._closed = ending = Ending(SERVICE_RESTART, "the gateway restarts")
+        pace = min(seconds / max(len(self._open), 1), 1 / CLOSED_PER_SECOND)
+        for index, bridge in enumerate(tuple(self._open)):
+            if pace and index:
+                self.clock.callLater(pace * index, bridge.close, ending)
+            else:
+                bridge.close(ending)
+
+    def closing(self, bridge: Bridge) -> None:
+        """A bridge has begun to close, and has so much time to end."""
+        if not self._open.get(bridge, True):
+            self._open[bridge] = True
+            self._close_timeouts.start(bridge)
+
+    def ended(self, bridge: Bridge) -> None:
+        """Both connections of a bridge have ended."""
+        self._open.pop(bridge, None)
+        self._close_timeouts.stop(bridge)
+
+    def quiet(self, side: Side) -> None:
+        """Nothing more will be heard from a side."""
+        self._half_periods.stop(side)
+
+    def _half_period(self, side: Side) -> None:
+        if side.half_period():
+            self._half_periods.start(side)
+        else:
+            side.abort()
