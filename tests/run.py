@@ -1,39 +1,138 @@
-"""Runs every check and test, and ends with their real counts."""
+"""Runs the checks and tests, and ends with their real counts: ``python -m tests.run [static] [unit] [integration]``."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import NamedTuple
 
+ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+PYTHON = [sys.executable, "-W", "error", "-m"]
+DEADLINE = 480.0
+"""Seconds after which a suite that does not end is ended; more than twice what the slowest takes."""
 
 
-def main() -> int:
-    """Exit status 0 when everything passed and something ran."""
-    passed = failed = 0
-    for check in (["ruff", "check", "."],):
-        print("==", *check, flush=True)
-        good = subprocess.run([BIN / check[0], *check[1:]]).returncode == 0
-        passed, failed = passed + good, failed + (not good)
-    print("== trial tests", flush=True)
-    trial = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "coverage", "run", "-m", "twisted.trial", "tests"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+class Counts(NamedTuple):
+    """How many passed and failed; a skipped test did not pass."""
+
+    passed: int = 0
+    failed: int = 0
+
+    def __add__(self, other: object) -> Counts:
+        """The sum of both, part by part."""
+        if not isinstance(other, Counts):
+            return NotImplemented
+        return Counts(self.passed + other.passed, self.failed + other.failed)
+
+
+def run(title: str, command: list[str]) -> tuple[int, str]:
+    """Run one command, showing what it writes as it comes, and return its exit status and all it wrote.
+
+    It has a session of its own, so whatever it left running ends with it, at ``DEADLINE`` at the latest.
+    """
+    print(f"== {title}", flush=True)
+    began, pieces = time.monotonic(), []
+    child = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
-    print(trial.stdout)
-    ran = int((re.findall(r"^Ran (\d+) tests", trial.stdout, re.M) or ["0"])[-1])
-    bad = sum(map(int, re.findall(r"(?:failures|errors|skips)=(\d+)", trial.stdout)))
-    if not ran or (trial.returncode and not bad):
-        bad = max(bad, 1)
-    passed, failed = passed + max(ran - bad, 0), failed + bad
-    subprocess.run([sys.executable, "-m", "coverage", "report", "--skip-covered"])
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    assert child.stdout is not None
+    signal.signal(signal.SIGALRM, lambda *_: end(child.pid))
+    signal.setitimer(signal.ITIMER_REAL, DEADLINE)
+    try:
+        while piece := os.read(child.stdout.fileno(), 65536):
+            pieces.append(piece)
+            sys.stdout.buffer.write(piece)
+            sys.stdout.flush()
+        status = child.wait()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        end(child.pid)
+    print(f"-- {title}: {'ok' if status == 0 else f'FAILED ({status})'}, {time.monotonic() - began:.1f} s", flush=True)
+    return status, b"".join(pieces).decode(errors="replace")
+
+
+def end(session: int) -> None:
+    """End every process of a session, if there are any."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(session, signal.SIGKILL)
+
+
+def check(title: str, command: list[str]) -> Counts:
+    """One command that passes or fails as a whole."""
+    status, _ = run(title, command)
+    return Counts(failed=1) if status else Counts(passed=1)
+
+
+def tests(title: str, command: list[str]) -> Counts:
+    """One run of trial, counted by its own summary."""
+    return summary(*run(title, command))
+
+
+def summary(status: int, output: str) -> Counts:
+    """What trial's last line says, never better than its exit status.
+
+    :param output: all that trial wrote; no summary, or one of no tests at all, is a failure.
+    """
+    lines = re.findall(r"^(?:PASSED|FAILED)(?: \((.*)\))?$", output, re.M)
+    if not lines:
+        return Counts(failed=1)
+    counted = {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", lines[-1])}
+    passed = counted.pop("successes", 0)
+    failed = sum(counted.values())
+    if not failed and (status or not passed):
+        failed = 1
+    return Counts(passed, failed)
+
+
+def static() -> Counts:
+    """The checks that run nothing of the gateway."""
+    return (
+        check("ruff check", [str(BIN / "ruff"), "check", "."])
+        + check("ruff format", [str(BIN / "ruff"), "format", "--check", "."])
+        + check("mypy", [str(BIN / "mypy")])
+        + check("import-linter", [str(BIN / "lint-imports")])
+    )
+
+
+def unit() -> Counts:
+    """Everything on in-memory transports and a Clock, under coverage, with its floor."""
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if "integration" not in path.parts
+    ]
+    trial = ["twisted.trial", "--temp-directory", "_trial_temp_unit", *modules]
+    counts = tests("unit tests", [*PYTHON, "coverage", "run", "-m", *trial])
+    return counts + check("branch coverage", [*PYTHON, "coverage", "report"])
+
+
+def integration() -> Counts:
+    """Real processes on loopback, a real Valkey or Redis, and the wheel."""
+    return tests(
+        "integration tests",
+        [*PYTHON, "twisted.trial", "--temp-directory", "_trial_temp_integration", "tests.integration"],
+    )
+
+
+SUITES = {"static": static, "unit": unit, "integration": integration}
+
+
+def main(names: list[str]) -> int:
+    """Run the suites named, or all; exit status 0 when something ran and all of it passed."""
+    if unknown := set(names) - set(SUITES):
+        print(f"{', '.join(sorted(unknown))}: must be some of {', '.join(SUITES)}", file=sys.stderr)
+        return 2
+    counts = sum((SUITES[name]() for name in names or SUITES), Counts())
+    print(f"{counts.passed} passed, {counts.failed} failed")
+    return 1 if counts.failed or not counts.passed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

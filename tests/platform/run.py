@@ -4,74 +4,110 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
-from tests.integration.processes import ROOT, Process, answers, free_port, start_valkey
+from tests.integration.processes import ROOT, Process, answers, free_port, start_valkey, wait_for
 
 PORT = int(os.environ.get("PORT", "3000"))
+ADMIN_PORT = int(os.environ.get("ADMIN_PORT", "9901"))
+SERVICES = {"auth": "AUTH_SERVICE_URL", "core": "CORE_SERVICE_URL", "mcp": "MCP_SERVER_URL"}
+"""Each stand-in, and the variable by which ``etc/smartgate.toml`` finds it."""
 
+TALK = ".venv/bin/python -m tests.platform.talk"
 COMMANDS = """
-The gateway answers at http://127.0.0.1:{port}. Four commands to paste into another terminal, in this directory:
+The gateway answers at {base}. Four commands to paste into another terminal, in this directory:
 
   # log in
-  TOKEN=$(curl -s 127.0.0.1:{port}/api/auth/login -d '{{"user":"ann","role":"user"}}' | cut -d'"' -f4)
+  TOKEN=$({curl} {base}/api/auth/login -d '{{"user":"ann","role":"user"}}' | cut -d'"' -f4)
   # call users
-  curl -i 127.0.0.1:{port}/api/users/7 -H "Authorization: Bearer $TOKEN"
+  {curl} -i {base}/api/users/7 -H "Authorization: Bearer $TOKEN"
   # open the WebSocket
-  .venv/bin/python -m tests.platform.talk ws://127.0.0.1:{port}/api/ws/echo "$TOKEN" hello
+  {talk} ws{address}/api/ws/echo "$TOKEN" hello
   # run into the limit
-  for i in $(seq 65); do curl -so /dev/null -w '%{{http_code}} ' 127.0.0.1:{port}/api/users/7 \\
+  for i in $(seq 65); do {curl} -o /dev/null -w '%{{http_code}} ' {base}/api/users/7 \\
     -H "Authorization: Bearer $TOKEN"; done; echo
 
+What the gateway writes: {log}
 ^C stops everything.
 """
 
 
 def main() -> int:
-    """Start everything, wait for ^C, stop everything; exit status 1 when a part does not start."""
-    if answers(PORT):
-        print(f"Port {PORT} is taken: stop what listens there, or say PORT=... make run", file=sys.stderr)
-        return 1
+    """Start everything, wait for ^C, stop everything; exit status 1 when a part does not start, or ends."""
+    for variable, port in (("PORT", PORT), ("ADMIN_PORT", ADMIN_PORT)):
+        if answers(port):
+            print(f"Port {port} is taken: stop what listens there, or say {variable}=... make run", file=sys.stderr)
+            return 1
     stopped: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: stopped.append(received))
     running: list[Process] = []
     try:
-        valkey = start_valkey()
-        running.append(valkey)
-        environ = {
-            "JWT_SECRET": secrets.token_hex(32),
-            "REDIS_URL": f"redis://127.0.0.1:{valkey.port}/0",
-            "PORT": str(PORT),
-            "ADMIN_PORT": os.environ.get("ADMIN_PORT", "9901"),
-        }
-        for name, variable in (("auth", "AUTH"), ("core", "CORE"), ("mcp", "MCP")):
-            port = free_port()
-            running.append(Process([sys.executable, "-m", "tests.platform.services", name, str(port)], port, environ))
-            running[-1].wait()
-            service = "SERVER" if name == "mcp" else "SERVICE"
-            environ[f"{variable}_{service}_URL"] = f"http://127.0.0.1:{port}"
-        twistd = str(Path(sys.executable).parent / "twistd")
-        config = str(ROOT / "etc" / "smartgate.toml")
-        running.append(Process([twistd, "-n", "--pidfile=", "smartgate", "--config", config], PORT, environ))
-        running[-1].wait()
-        print(COMMANDS.format(port=PORT), flush=True)
-        while not stopped and all(process.child.poll() is None for process in running):
+        start(running)
+        base = f"http://127.0.0.1:{PORT}"
+        print(
+            COMMANDS.format(base=base, address=base[4:], curl="curl -s", talk=TALK, log=running[-1].output.name),
+            flush=True,
+        )
+        if not shutil.which("curl"):
+            print("There is no curl here; three of the four need it: apt install curl", flush=True)
+        while not stopped:
+            for process in running:
+                if process.child.poll() is not None:
+                    raise RuntimeError(f"{process.child.args!r} ended:\n{process.said()}")
             time.sleep(0.2)
-        for process in running:
-            if not stopped and process.child.poll() is not None:
-                print(f"{process.child.args!r} ended:\n{process.said()}", file=sys.stderr)
-                return 1
     except (RuntimeError, TimeoutError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+        if not stopped:  # ^C in a terminal reaches the children too, and then their end is no news
+            print(error, file=sys.stderr)
+            return 1
     finally:
         for process in reversed(running):
             process.stop()
     return 0
+
+
+def start(running: list[Process]) -> None:
+    """Start every part, and wait until the gateway is ready.
+
+    :param running: gets each part as soon as there is something to stop.
+    :raises RuntimeError: with what a part wrote, when it ended.
+    :raises TimeoutError: when a part does not come up.
+    """
+    valkey = start_valkey()
+    running.append(valkey)
+    environ = {
+        "JWT_SECRET": secrets.token_hex(32),
+        "REDIS_URL": f"redis://127.0.0.1:{valkey.port}/0",
+        # Whoever asks gets a token here, so nobody but this machine may ask.
+        "PORT": f"{PORT}:interface=127.0.0.1",
+        "ADMIN_PORT": str(ADMIN_PORT),
+    }
+    for name, variable in SERVICES.items():
+        port = free_port()
+        running.append(Process([sys.executable, "-m", "tests.platform.services", name, str(port)], port, environ))
+        environ[variable] = f"http://127.0.0.1:{port}"
+    twistd = str(Path(sys.executable).parent / "twistd")
+    config = str(ROOT / "etc" / "smartgate.toml")
+    for process in running:
+        process.wait()
+    running.append(Process([twistd, "-n", "--pidfile=", "smartgate", "--config", config], PORT, environ))
+    running[-1].wait()
+    wait_for(ready, "/ready")
+
+
+def ready() -> bool:
+    """Whether the gateway says it can take requests."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/ready", timeout=5):
+            return True
+    except (urllib.error.URLError, TimeoutError):
+        return False
 
 
 if __name__ == "__main__":

@@ -7,13 +7,16 @@ import os
 import sys
 import time
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import jwt
 import txredisapi
 from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory
-from twisted.internet import reactor, task
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
@@ -83,26 +86,59 @@ class Mirror(Leaf):
         return answer(request, {"method": request.method.decode(), "path": request.uri.decode(), "headers": fields})
 
 
+def stream(request: Any, values: Iterable[Any], interval: float) -> int:
+    """Send each value as one server-sent event, ``interval`` seconds apart, until the client leaves."""
+    request.setHeader(b"content-type", b"text/event-stream")
+    left = iter(values)
+
+    def send() -> None:
+        try:
+            request.write(b"data: %b\n\n" % json.dumps(next(left)).encode())
+        except StopIteration:
+            loop.stop()
+            request.finish()
+
+    loop = task.LoopingCall(send)
+    request.notifyFinish().addErrback(lambda _: loop.stop() if loop.running else None)
+    loop.start(interval)
+    return NOT_DONE_YET
+
+
 class Events(Leaf):
-    """Server-sent events, one a second, five in all."""
+    """GET ?count=5&interval=1: so many server-sent events, so many seconds apart."""
 
     def render_GET(self, request: Any) -> int:
-        request.setHeader(b"content-type", b"text/event-stream")
-        left = iter(range(1, 6))
+        count, interval = (
+            float(request.args.get(name, [of])[0]) for name, of in ((b"count", b"5"), (b"interval", b"1"))
+        )
+        return stream(request, (f"event {number}" for number in range(1, int(count) + 1)), interval)
 
-        def send() -> None:
-            number = next(left, None)
-            if number is None:
-                loop.stop()
-                request.finish()
-            else:
-                request.write(b"data: event %d\n\n" % number)
 
-        loop = task.LoopingCall(send)
-        gone = request.notifyFinish()
-        gone.addErrback(lambda _: loop.stop() if loop.running else None)
-        loop.start(1)
-        return NOT_DONE_YET
+class Mcp(Resource):
+    """POST: one JSON-RPC message, as in MCP's Streamable HTTP; the tool ``count`` answers as a stream."""
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        return self if path == b"" else super().getChild(path, request)
+
+    def render_POST(self, request: Any) -> Any:
+        try:
+            asked = json.loads(request.content.read())
+            method, number = asked["method"], asked.get("id")
+        except (ValueError, KeyError, TypeError):
+            problem = {"code": -32700, "message": "send one JSON-RPC message"}
+            return answer(request, {"jsonrpc": "2.0", "id": None, "error": problem}, 400)
+        if method == "tools/list":
+            tools = [{"name": "count", "inputSchema": {"type": "object"}}]
+            return answer(request, {"jsonrpc": "2.0", "id": number, "result": {"tools": tools}})
+        if method == "tools/call":
+            notes = [
+                {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progress": step, "total": 3}}
+                for step in (1, 2, 3)
+            ]
+            result = {"content": [{"type": "text", "text": "counted to 3"}]}
+            return stream(request, [*notes, {"jsonrpc": "2.0", "id": number, "result": result}], 0.2)
+        problem = {"code": -32601, "message": f"no method {method}"}
+        return answer(request, {"jsonrpc": "2.0", "id": number, "error": problem}, 404)
 
 
 def tree(name: str) -> Resource:
@@ -117,7 +153,7 @@ def tree(name: str) -> Resource:
         api.putChild(b"users", Mirror())
         api.putChild(b"credits", Mirror())
     else:
-        sockets, mcp = Resource(), Resource()
+        sockets, mcp = Resource(), Mcp()
         factory = WebSocketServerFactory()
         factory.protocol = Echo
         sockets.putChild(b"echo", WebSocketResource(factory))
@@ -127,6 +163,11 @@ def tree(name: str) -> Resource:
     return root
 
 
+async def serve(reactor: Any, name: str, port: str) -> None:
+    """Serve on a port of the loopback until a signal comes; a port that is taken ends the process."""
+    await TCP4ServerEndpoint(reactor, int(port), interface="127.0.0.1").listen(Site(tree(name)))
+    await Deferred()
+
+
 if __name__ == "__main__":
-    reactor.listenTCP(int(sys.argv[2]), Site(tree(sys.argv[1])), interface="127.0.0.1")  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    task.react(lambda reactor, *arguments: Deferred.fromCoroutine(serve(reactor, *arguments)), sys.argv[1:])
