@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import subprocess
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +49,14 @@ def offer(url: str, fields: Mapping[str, str], seconds: float, core: int) -> Loa
             requests, duration, p50, p99, refused, broken = map(int, line.split()[1:])
             return Load(requests, duration / 1e6, p50 / 1e6, p99 / 1e6, refused, broken)
     raise RuntimeError(f"wrk: {(done.stderr or done.stdout).strip()[-300:]}")
+
+
+def round_trips(admin: int) -> int:
+    """How many round trips to Redis the gateway with this admin port counts on /metrics."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    match = re.search(r"^smartgate_redis_round_trips_total ([0-9.e+]+)$", text, re.MULTILINE)
+    return int(float(match[1])) if match else 0
 
 
 def probe(port: int, path: str, fields: Mapping[str, str], body: bytes) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import platform
 import re
 import subprocess
@@ -33,6 +32,8 @@ class Bed:
     """The port of the origin on 127.0.0.1."""
     redis: int
     """The port of Redis on 127.0.0.1."""
+    company: tuple[Process, ...]
+    """What shares the core of the load with wrk."""
 
     def environ(self, port: int, name: str) -> dict[str, str]:
         """The settings of the peers that read them from the environment."""
@@ -186,7 +187,8 @@ PEERS = (
         "Express stack, whole job",
         WHOLE,
         "The same job as smartgate but metrics: jsonwebtoken, blacklist and rate-limit-redis in Redis, helmet, cors, "
-        "winston JSON access log, http-proxy-middleware with a keep-alive agent. `bench/express/server.js`.",
+        "winston JSON access log, http-proxy-middleware with a keep-alive agent. Every request waits for Redis twice; "
+        "node-redis sends what several requests ask together. `bench/express/server.js`.",
         _express,
     ),
     Peer(
@@ -215,15 +217,13 @@ def origin(directory: Path, port: int, body: str) -> tuple[Process, str]:
     try:
         binary = install.tool("nginx")
     except install.Missing:
-        command, name = (
-            [sys.executable, "-m", "bench.origin.loop", str(port)],
-            "bench/origin/loop.py (nginx is missing)",
-        )
+        command = [sys.executable, "-m", "bench.origin.loop", str(port)]
+        name = "bench/origin/loop.py, nginx is not on PATH"
     else:
         template = Path(__file__).with_name("origin") / "nginx.conf"
         config = fill(template, directory / "origin", PORT=str(port), BODY=body)
         command = [binary, "-p", str(directory / "origin"), "-c", str(config)]
         name = "nginx " + _said([binary, "-v"], r"nginx/(\S+)")
-    process = Process(command, LOAD_CORE, directory / "origin.out", {"PYTHONPATH": os.getcwd()})
+    process = Process(command, LOAD_CORE, directory / "origin.out", {"PYTHONPATH": str(install.BENCH.parent)})
     process.wait_for(port)
     return process, name

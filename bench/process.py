@@ -75,13 +75,13 @@ class Process:
             self.child.wait()
 
 
-def core_times(core: int) -> tuple[float, float]:
-    """Seconds that a core was busy, and that the hypervisor gave to others (proc(5), /proc/stat), since boot."""
+def core_time(core: int) -> float:
+    """Seconds since boot that a core was busy or taken away by the hypervisor (proc(5), /proc/stat)."""
     for line in Path("/proc/stat").read_text().splitlines():
         name, *numbers = line.split()
         if name == f"cpu{core}":
             user, nice, system, _idle, _iowait, irq, softirq, steal = (int(number) / _TICK for number in numbers[:8])
-            return user + nice + system + irq + softirq, steal
+            return user + nice + system + irq + softirq + steal
     raise LookupError(f"no core {core}")
 
 

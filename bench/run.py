@@ -6,6 +6,7 @@ import argparse
 import datetime
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -17,10 +18,10 @@ from pathlib import Path
 import jwt
 
 from bench import install, peers, redis, table
-from bench.load import CONNECTIONS, offer, probe
+from bench.load import CONNECTIONS, offer, probe, round_trips
 from bench.origin import BODY
 from bench.peers import LOAD_CORE, PEER_CORE, PEERS, WHOLE, Bed, Peer, Running
-from bench.process import core_times, free_port
+from bench.process import core_time, free_port
 from bench.table import Row, Sample
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -65,22 +66,36 @@ def measure(peer: Peer, running: Running, bed: Bed, warm_up: float, seconds: flo
         raise RuntimeError(wrong)
     if warm_up:
         offer(url, fields, warm_up, LOAD_CORE)
-    cpu, reads, began = running.process.cpu(), redis.reads(bed.redis), time.monotonic()
-    before = [core_times(core) for core in (PEER_CORE, LOAD_CORE)]
+    before = _now(running, bed)
     load = offer(url, fields, seconds, LOAD_CORE)
-    took, cpu = time.monotonic() - began, running.process.cpu() - cpu
-    after = [core_times(core) for core in (PEER_CORE, LOAD_CORE)]
-    busy = [late[0] - early[0] for early, late in zip(before, after, strict=True)]
-    stolen = after[0][1] - before[0][1]
+    after = _now(running, bed)
     if not load.requests:
         raise RuntimeError("answered nothing")
+    took, used, company, busy_peer, busy_load, reads, trips = (
+        late - early for early, late in zip(before, after, strict=True)
+    )
     return Sample(
         load=load,
-        cpu=cpu,
-        redis_reads=redis.reads(bed.redis) - reads - 1,
-        peer_core=min(1.0, (busy[0] + stolen) / took),
-        load_core=min(1.0, busy[1] / took),
-        others=max(0.0, (busy[0] + stolen - cpu) / took),
+        cpu=used,
+        redis_reads=int(reads) - 1,
+        round_trips=int(trips),
+        peer_core=min(1.0, busy_peer / took),
+        load_core=min(1.0, busy_load / took),
+        others=max(0.0, (busy_peer - used) / took, (busy_load - company) / took),
+    )
+
+
+def _now(running: Running, bed: Bed) -> tuple[float, ...]:
+    """Clocks and counters that a round is the difference of: seconds, and Redis reads and round trips."""
+    wrk = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (
+        time.monotonic(),
+        running.process.cpu(),
+        wrk.ru_utime + wrk.ru_stime + sum(process.cpu() for process in bed.company),
+        core_time(PEER_CORE),
+        core_time(LOAD_CORE),
+        redis.reads(bed.redis),
+        round_trips(running.admin) if running.admin else 0,
     )
 
 
@@ -114,14 +129,9 @@ def rows_of(wanted: Sequence[Peer], bed: Bed, settings: argparse.Namespace) -> d
 
 def facts(settings: argparse.Namespace, origin: str, store: str) -> list[str]:
     """On what, when and how it was measured."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    model = next(models, platform.machine())
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
     return [
@@ -152,11 +162,12 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="smartgate-bench-") as name, ExitStack() as stack:
         directory = Path(name)
         (directory / "origin").mkdir()
-        bed = Bed(directory, free_port(), free_port())
-        origin, origin_name = peers.origin(directory, bed.origin, BODY)
+        origin_port, redis_port = free_port(), free_port()
+        origin, origin_name = peers.origin(directory, origin_port, BODY)
         stack.callback(origin.stop)
-        store, store_name = redis.start(directory, bed.redis, LOAD_CORE)
+        store, store_name = redis.start(directory, redis_port, LOAD_CORE)
         stack.callback(store.stop)
+        bed = Bed(directory, origin_port, redis_port, (origin, store))
         rows = rows_of(wanted, bed, settings)
         text = table.document(rows, facts(settings, origin_name, store_name))
     print(text)
