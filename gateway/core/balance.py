@@ -39,7 +39,7 @@ class LeastRequests:
         if len(instances) == 1:
             return instances[0]
         self._turn = (self._turn + 1) % len(instances)
-        return min(instances[self._turn :] + instances[: self._turn], key=_active)  # type: ignore[operator]
+        return min((*instances[self._turn :], *instances[: self._turn]), key=_active)
 
 
 def _active(instance: Loaded) -> int:

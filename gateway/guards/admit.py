@@ -45,7 +45,7 @@ class AdmitGuard:
             if not counted and not claims.token_id:
                 return None
             asked = self._store.ask(claims.token_id, counted)
-        return asked.addCallback(self._judge, request, limit)  # type: ignore[return-value]
+        return asked.addCallback(self._judge, request, limit)
 
     def _judge(self, verdict: Verdict, request: Request, limit: int | None) -> None:
         if verdict.revoked:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -66,7 +65,7 @@ class HTTPChannel(Protocol):
         self._hold = False  # the sink of the body is full
         self._paused = False
         self._lingering = False
-        self._detached: Callable[[], None] | None = None
+        self._detached = False  # another protocol has the transport
         self._armed: Timeouts[HTTPChannel] | None = None
         self._advancing = False
         self._replaying = False  # a head that was read before
@@ -378,9 +377,9 @@ class HTTPChannel(Protocol):
 
     def close_when_idle(self) -> None:
         """Take no more requests: the gateway is stopping."""
-        if self._detached is not None:
-            self._detached()
-        elif self._current is None and not self._waiting:
+        if self._detached:
+            return
+        if self._current is None and not self._waiting:
             self._close(lingering=False)
         else:
             for request in (self._current, *self._waiting):
@@ -434,16 +433,16 @@ class HTTPChannel(Protocol):
         if self.connected and not self._lingering:
             self.dataReceived(held)
 
-    def detach(self, stop: Callable[[], None]) -> tuple[ITransport, bytes]:
+    def detach(self) -> tuple[ITransport, bytes]:
         """Give the transport away, with what came after the head: another protocol has been agreed on.
 
-        :param stop: called when the gateway stops.
+        Whoever takes it ends it when the gateway stops, and says so with :meth:`detached_closed`.
         """
         transport: Any = self.transport
         transport.unregisterProducer()
         self._arm(None)
         self._deaf = True
-        self._detached = stop
+        self._detached = True
         held, self._held = self._held or b"", None
         if self._paused:
             self._paused = False

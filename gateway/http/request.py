@@ -85,9 +85,11 @@ class Request(server.Request):
     upstream: str = ""
     upstream_time: float | None = None
     incomplete: bool = False
-    finished: bool = False  # type: ignore[assignment]
+    log_more: str = ""
+    """Members of JSON that its log line gets besides the usual ones."""
+    finished: bool = False
     gone: bool = False
-    chunked: bool = False  # type: ignore[assignment]
+    chunked: bool = False
     _omit_body: bool = False
 
     def __init__(
@@ -194,7 +196,7 @@ class Request(server.Request):
 
     def connection_line(self) -> bytes:
         """``Connection: close`` where the connection cannot serve another request; to be asked once, with the head."""
-        if self.keep_alive and self.body_complete:
+        if self.keep_alive and self.body_complete and not self.upgrading:
             return b""
         self.keep_alive = False
         return b"Connection: close\r\n"
@@ -256,11 +258,11 @@ class Request(server.Request):
         return io.BytesIO(b"".join(self.body))
 
     @cached_property
-    def client(self) -> IAddress:  # type: ignore[override]
+    def client(self) -> IAddress:
         return self.channel.transport.getPeer()  # type: ignore[no-any-return]
 
     @cached_property
-    def host(self) -> IAddress:  # type: ignore[override]
+    def host(self) -> IAddress:
         return self.channel.transport.getHost()  # type: ignore[no-any-return]
 
     @property

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -14,7 +15,7 @@ from twisted.logger import Logger
 from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 
-from gateway.core.addresses import client_address
+from gateway.core.addresses import Networks, client_address
 from gateway.core.errors import GatewayError
 from gateway.core.headers import sane_request_id
 from gateway.http.channel import HTTPChannel
@@ -35,6 +36,9 @@ class Limits:
     linger_timeout: float = 2.0
 
 
+NOBODY: Final = Networks()
+
+
 class Site(Factory):
     """Makes a channel of each accepted connection, and sends each request to its leaf.
 
@@ -53,7 +57,7 @@ class Site(Factory):
         locate: Callable[[bytes], IResource],
         record: Callable[[Request], None],
         limits: Limits,
-        trusted: Container[str] = (),
+        trusted: Networks = NOBODY,
         constant_lines: bytes = b"",
     ) -> None:
         self.clock = clock

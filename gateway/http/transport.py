@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet import tcp
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import ClientFactory
 
 
-class _SendFirst:
-    """Mixed into a Twisted connection: ``write`` sends at once when nothing is queued, and queues what is left."""
-
-    connected: bool
-    disconnecting: bool
-    dataBuffer: bytes
-    socket: Any
-    _tempDataBuffer: list[bytes]
-    _writeDisconnected: bool
-    _writeDisconnecting: bool
+class _SendFirst(tcp.Connection):
+    """A Twisted connection whose ``write`` sends at once when nothing is queued, and queues what is left."""
 
     def write(self, data: bytes) -> None:
         """Send ``data``, or the part of it that the socket takes, and buffer the rest as Twisted does."""
@@ -38,7 +28,7 @@ class _SendFirst:
             if sent == len(data):
                 return
             data = data[sent:]
-        super().write(data)  # type: ignore[misc]
+        super().write(data)
 
 
 class ServerTransport(_SendFirst, tcp.Server):

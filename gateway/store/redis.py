@@ -7,7 +7,7 @@ from math import ceil
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
-import txredisapi  # type: ignore[import-untyped]
+import txredisapi
 from hiredis import pack_command
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -80,7 +80,7 @@ class Address(NamedTuple):
         return wrapClientTLS(optionsForClientTLS(self.host), plain) if self.tls else plain
 
 
-class _Link(txredisapi.RedisProtocol):  # type: ignore[misc]
+class _Link(txredisapi.RedisProtocol):
     """A connection whose replies are taken as hiredis reads them."""
 
     def tryConvertData(self, data: Any) -> Any:
@@ -88,7 +88,7 @@ class _Link(txredisapi.RedisProtocol):  # type: ignore[misc]
         return data
 
 
-class _Links(txredisapi.RedisFactory):  # type: ignore[misc]
+class _Links(txredisapi.RedisFactory):
     """Keeps one connection to Redis and tells the store when it comes and goes; tries again for ever."""
 
     protocol = _Link

@@ -69,7 +69,7 @@ class AccessLog:
             f'"durationMs":{(ended - request.received) * 1000:.2f},"upstream":"{request.upstream}",'
             f'"upstreamMs":{upstream_ms},"user":{json.dumps(claims.subject) if claims else "null"},'
             f'"role":{json.dumps(request.role) if request.role else "null"},"decidedBy":"{request.decided_by}",'
-            f'"complete":{"false" if request.gone or request.incomplete else "true"}}}\n'
+            f'"complete":{"false" if request.gone or request.incomplete else "true"}{request.log_more}}}\n'
         )
         if len(lines) >= BATCH_LINES:
             self.flush()

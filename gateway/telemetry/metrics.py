@@ -14,18 +14,17 @@ from gateway import __version__
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds."""
 
+Reading = Callable[[], float]
+
 
 class Metrics:
-    """Counts what happens; a collector of its own registry.
-
-    :ivar readings: name -> (help, kind, a callable that tells the value now); for what others count.
-    """
+    """Counts what happens; a collector of its own registry."""
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str, int], list[float]] = {}
         self._upstream_errors: dict[tuple[str, str], int] = {}
         self._refusals: dict[tuple[str, int], int] = {}
-        self.readings: dict[str, tuple[str, str, Callable[[], float]]] = {}
+        self._readings: list[tuple[type[CounterMetricFamily] | type[GaugeMetricFamily], str, str, Reading]] = []
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -46,6 +45,14 @@ class Metrics:
     def upstream_failed(self, upstream: str, reason: str) -> None:
         """Count a failure of an instance."""
         self._upstream_errors[upstream, reason] = self._upstream_errors.get((upstream, reason), 0) + 1
+
+    def count(self, name: str, text: str, read: Reading) -> None:
+        """Tell a number that only grows and that somebody else counts."""
+        self._readings.append((CounterMetricFamily, f"smartgate_{name}", text, read))
+
+    def gauge(self, name: str, text: str, read: Reading) -> None:
+        """Tell a number that goes up and down and that somebody else knows."""
+        self._readings.append((GaugeMetricFamily, f"smartgate_{name}", text, read))
 
     def collect(self) -> Iterator[Metric]:
         """All families, for prometheus_client."""
@@ -74,6 +81,5 @@ class Metrics:
         build = GaugeMetricFamily("smartgate_build_info", "The version that runs.", labels=("version",))
         build.add_metric((__version__,), 1)
         yield from (durations, requests, refusals, errors, build)
-        for name, (text, kind, read) in self.readings.items():
-            family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+        for family, name, text, read in self._readings:
             yield family(name, text, value=read())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,9 +11,15 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IAddress, IHandshakeListener, IHostResolution, IReactorTime, IResolutionReceiver
+from twisted.internet.interfaces import (
+    IAddress,
+    IHandshakeListener,
+    IHostResolution,
+    IReactorTime,
+    IResolutionReceiver,
+)
 from twisted.internet.protocol import ClientFactory, connectionDone
-from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -23,6 +30,21 @@ from gateway.http.transport import connect_tcp
 from gateway.http.upstream import UpstreamConnection
 
 
+def authorities(path: str) -> Any:
+    """The certificates in a PEM file, to trust instead of the platform's; None when there is no path.
+
+    :raises OSError: when it cannot be read.
+    :raises ValueError: when it has none.
+    """
+    if not path:
+        return None
+    with open(path, "rb") as file:
+        found = re.findall(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", file.read(), re.DOTALL)
+    if not found:
+        raise ValueError(f"{path} has no certificate")
+    return trustRootFromCertificates([Certificate.loadPEM(pem) for pem in found])
+
+
 class Instance:
     """An ``http://host:port`` or ``https://host:port`` that answers for an upstream.
 
@@ -31,7 +53,14 @@ class Instance:
     :param max_idle: how many idle connections are kept.
     """
 
-    def __init__(self, reactor: Any, url: str, keep_alive: float = 60.0, max_idle: int = 64, trust: Any = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        url: str,
+        keep_alive: float = 60.0,
+        max_idle: int = 64,
+        trust: Any = None,
+    ) -> None:
         parts = urlsplit(url)
         self.tls = parts.scheme == "https"
         self.host = parts.hostname or ""

@@ -11,7 +11,8 @@ class TimeoutsTests(SynchronousTestCase):
 
     def test_expire_in_order(self) -> None:
         """Each expires after its own wait, and a stopped one never."""
-        clock, expired = Clock(), []
+        clock = Clock()
+        expired: list[str] = []
         timeouts = Timeouts(clock, 10, expired.append)
         timeouts.start("a")
         clock.advance(4)

@@ -171,7 +171,7 @@ class GatewayTests(SynchronousTestCase):
 
     def test_tokens_that_are_not_accepted(self) -> None:
         """Missing, forged, unsigned and expired tokens get 401 with a challenge, and go no further."""
-        unsigned = jwt.encode({"sub": "eve", "exp": time.time() + 60}, None, "none")
+        unsigned = jwt.encode({"sub": "eve", "exp": time.time() + 60}, "", "none")
         forged = jwt.encode({"sub": "eve", "exp": time.time() + 60}, "x" * 40, "HS256")
         for sent in (unsigned, forged, token(exp=time.time() - 300), token(exp="soon"), "x.y.z"):
             answer = self.ask("/api/users", f"Authorization: Bearer {sent}")
@@ -462,7 +462,7 @@ class StartTests(SynchronousTestCase):
         )
         said = ended.stdout + ended.stderr
         self.assertNotEqual(ended.returncode, 0)
-        self.assertIn("serverr: is not a key", said)
+        self.assertIn("serverr: there is no such key", said)
         self.assertNotIn("short-secret", said)
 
     def test_taken_port_ends_the_start(self) -> None:

@@ -22,8 +22,10 @@ class Valkey:
         self.port = port or free_port()
         self._directory = tempfile.TemporaryDirectory()
         self._child = subprocess.Popen(
-            [server_binary(), "--port", str(self.port), "--bind", "127.0.0.1"]
-            + ["--save", "", "--appendonly", "no", "--dir", self._directory.name],
+            [
+                *(server_binary(), "--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--save", "", "--appendonly", "no", "--dir", self._directory.name),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 import txredisapi
@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 from gateway.interfaces import IStore, Verdict
 from gateway.store import redis
 from gateway.store.redis import GRACE, PATIENCE, Address, NoAnswer, RedisStore
+from gateway.store.script import ASK
 
 TIMEOUT = 0.05
 
@@ -102,7 +103,7 @@ class RedisStoreTests(SynchronousTestCase):
         self.store = self.make()
 
     def make(self, url: str = "redis://127.0.0.1/2") -> RedisStore:
-        store = RedisStore(self.clock, url, "rl:", 60, TIMEOUT, Endpoint())
+        store = RedisStore(self.clock, url, "rl:", 60, TIMEOUT, cast(Any, Endpoint()))
         self.clock.advance(0)
         return store
 
@@ -198,7 +199,7 @@ class RedisStoreTests(SynchronousTestCase):
         first = line.said()[0]
         line.reply(b"-NOSCRIPT No matching script.\r\n")
         [second] = line.said()
-        self.assertEqual(second[:2], [b"EVAL", redis.ASK])
+        self.assertEqual(second[:2], [b"EVAL", ASK])
         self.assertEqual(second[2:], first[2:])
         line.numbers(1, 60000)
         self.assertEqual(self.successResultOf(answer).hits, 1)
@@ -329,7 +330,7 @@ class RedisStoreTests(SynchronousTestCase):
         self.connect()
         self.store._asked = None
         answer = self.store.ask("", "a")
-        self.store._leaving.cancel()
+        cast(Any, self.store._leaving).cancel()
         self.store._leaving = None
         self.hang(answer)
         self.assertNoResult(self.store.ask("", "b"))
@@ -405,6 +406,6 @@ class RedisStoreTests(SynchronousTestCase):
 
     def test_closes_before_it_began(self) -> None:
         """A store that never ran does not connect."""
-        store = RedisStore(self.clock, "redis://h", "rl:", 60, TIMEOUT, Endpoint())
+        store = RedisStore(self.clock, "redis://h", "rl:", 60, TIMEOUT, cast(Any, Endpoint()))
         self.successResultOf(store.close())
         self.assertEqual(self.clock.getDelayedCalls(), [])

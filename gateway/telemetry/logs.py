@@ -1,0 +1,59 @@
+"""The application's log: what twisted.logger is told, as lines for people on a terminal, and of JSON anywhere else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO, cast
+
+from twisted.logger import (
+    FileLogObserver,
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    formatEvent,
+    textFileLogObserver,
+)
+from twisted.python.logfile import LogFile
+
+LONGEST: Final = 8192
+"""Characters of a message, and of a traceback, that are written."""
+
+
+def observer(out: TextIO) -> ILogObserver:
+    """Writes events of level info and above to ``out``."""
+    lines = textFileLogObserver(out) if out.isatty() else FileLogObserver(out, json_line)
+    return FilteringLogObserver(lines, [LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)])
+
+
+def destination(twistd: Mapping[str, Any]) -> TextIO | None:
+    """Where twistd was told to log: standard output or a file; None when it was told to log in a way of its own.
+
+    :param twistd: twistd's own options.
+    """
+    if twistd.get("syslog") or twistd.get("logger"):
+        return None
+    name = twistd.get("logfile")
+    if twistd.get("nodaemon") and name in (None, "", "-"):
+        return sys.stdout
+    return cast(TextIO, LogFile.fromFullPath(name or "twistd.log"))  # it has write and flush
+
+
+def json_line(event: LogEvent) -> str:
+    """One event as a line of JSON: time, level, where it comes from, message, and the traceback of a failure."""
+    when = datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds")
+    level = event.get("log_level", LogLevel.info)
+    line = {
+        "time": when.replace("+00:00", "Z"),
+        "level": level.name,
+        "logger": event.get("log_namespace", ""),
+        "message": formatEvent(event)[:LONGEST],
+    }
+    failure = event.get("log_failure")
+    if failure is not None:
+        line["traceback"] = failure.getTraceback()[-LONGEST:]
+    return json.dumps(line, ensure_ascii=False) + "\n"
