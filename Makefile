@@ -1,17 +1,23 @@
-.PHONY: help run test bench clean
+.PHONY: help run test lint bench clean
+PYTHON ?= python3
+
 help:
 	@echo "make run    the whole platform on loopback, the gateway at 127.0.0.1:3000"
 	@echo "make test   every check and test"
+	@echo "make lint   the checks that run nothing: ruff, mypy, import-linter"
 	@echo "make bench  the gateway and its peers side by side, into bench/RESULTS.md"
 	@echo "make clean  remove what these made"
 
-.venv/ready: setup.cfg
-	python3 -m venv .venv
-	.venv/bin/python -m pip install -q -e '.[test]'
+.venv/ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -q -e '.[dev]'
 	touch $@
 
 test: .venv/ready
 	.venv/bin/python -m tests.run
+
+lint: .venv/ready
+	.venv/bin/python -m tests.run static
 
 run: .venv/ready
 	.venv/bin/python -m tests.platform.run
@@ -20,4 +26,4 @@ bench: .venv/ready
 	.venv/bin/python -m bench.run
 
 clean:
-	rm -rf .venv *.egg-info _trial_temp* .coverage .hypothesis build dist
+	rm -rf .venv *.egg-info _trial_temp* .coverage .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist
