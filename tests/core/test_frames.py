@@ -11,7 +11,7 @@ from autobahn.twisted.websocket import (
     WebSocketServerFactory,
     WebSocketServerProtocol,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -104,7 +104,6 @@ def frames_like(draw: st.DrawFn) -> bytes:
 class PassingTests(SynchronousTestCase):
     """What legal frames become: nothing else than what they were."""
 
-    @settings(deadline=None)
     @given(st.booleans(), messages(), st.lists(st.integers(0, 1 << 20), max_size=8))
     def test_legal_frames_pass_unchanged(
         self, client: bool, frames: list[tuple[int, bytes, bool]], cuts: list[int]
@@ -117,7 +116,6 @@ class PassingTests(SynchronousTestCase):
         self.assertIsNone(frame_reader.closed)
         self.assertFalse(frame_reader.passing)
 
-    @settings(deadline=None)
     @given(st.booleans(), messages(), st.lists(st.integers(0, 1 << 20), max_size=8))
     def test_own_pongs_stop(self, client: bool, frames: list[tuple[int, bytes, bool]], cuts: list[int]) -> None:
         """A pong that answers the relay's own ping is taken out, and only that."""
@@ -227,7 +225,6 @@ class ClosingTests(SynchronousTestCase):
 class BreakingTests(SynchronousTestCase):
     """Frames that break a rule: they do not pass, and what came before them does."""
 
-    @settings(deadline=None)
     @given(st.booleans(), st.one_of(st.binary(max_size=40), frames_like()))
     def test_autobahn_finds_the_same(self, client: bool, data: bytes) -> None:
         """For any bytes: broken here means broken, or not yet read, there; and the other way round."""
@@ -318,7 +315,6 @@ class LimitTests(SynchronousTestCase):
 class WritingTests(SynchronousTestCase):
     """The relay's own frames, read by Autobahn."""
 
-    @settings(deadline=None)
     @given(st.booleans(), st.binary(max_size=200))
     def test_ping(self, client: bool, payload: bytes) -> None:
         """A ping arrives with its payload, at most 125 bytes of it."""
@@ -328,7 +324,6 @@ class WritingTests(SynchronousTestCase):
         peer.dataReceived(control_frame(PING, payload, KEY if client else b""))
         self.assertEqual(pings, [payload[:125]])
 
-    @settings(deadline=None)
     @given(st.booleans(), st.text(max_size=130))
     def test_close(self, client: bool, reason: str) -> None:
         """A close frame arrives with its code, and with as much of its reason as fits, whole characters."""
@@ -340,7 +335,6 @@ class WritingTests(SynchronousTestCase):
         self.assertTrue(reason.startswith(arrived))
         self.assertGreaterEqual(len(arrived.encode()), min(len(reason.encode()), 120))
 
-    @settings(deadline=None)
     @given(st.binary(min_size=4, max_size=4), st.binary(max_size=300))
     def test_mask_is_its_own_inverse(self, key: bytes, payload: bytes) -> None:
         """Masking twice gives the payload back."""
