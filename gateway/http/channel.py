@@ -150,6 +150,9 @@ class HTTPChannel(Protocol):
     # -- llhttp's callbacks ---------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        if self._replaying:
+            return
+        self._arm(None)  # each head has its own time
         self._target = b""
         self._fields: list[tuple[FieldName, bytes]] = []
         self._index: dict[bytes, bytes] = {}
@@ -331,7 +334,9 @@ class HTTPChannel(Protocol):
         if self._waiting or self._hold or self._paused or self._receiving is not None or self._held is not None:
             self.update_reading()
         site = self.site
-        if self._receiving is not None and not self._paused:
+        if self._paused:
+            self._arm(None)  # what is not read cannot be late
+        elif self._receiving is not None:
             self._arm(None)
             self._arm(site.body_timeouts)
         elif self._in_head:
