@@ -268,7 +268,7 @@ class HTTPChannel(Protocol):
         self._current = None
         self._hold = False
         self._stock_producer = None
-        if not request.keep_alive or not request.body_complete or self._held is not None:
+        if not request.keep_alive or not request.body_complete:
             self._close(lingering=not request.body_complete)
         elif not self._advancing:
             if self._waiting:
@@ -420,9 +420,8 @@ class HTTPChannel(Protocol):
 
         llhttp has stopped at the end of the head, so the body is read by a new parser, told its framing first.
         """
-        held, self._held = self._held, None
         request = self._current
-        if held is None or request is None:
+        if request is None or not request.upgrading:
             return
         request.upgrading = False
         self._parser = HttpRequestParser(self)
@@ -432,11 +431,14 @@ class HTTPChannel(Protocol):
             self._replaying = True
             self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: replayed\r\n" + framing + b"\r\n\r\n")
             self._replaying = False
-        if held:
-            self.site.clock.callLater(0, self._replay, held)
+        if self._held:
+            self.site.clock.callLater(0, self._replay)  # what comes until then is held, too
+        else:
+            self._held = None
 
-    def _replay(self, held: bytes) -> None:
-        if self.connected and not self._lingering:
+    def _replay(self) -> None:
+        held, self._held = self._held, None
+        if held:
             self.dataReceived(held)
 
     def detach(self) -> tuple[ITransport, bytes]:
