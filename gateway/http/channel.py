@@ -65,7 +65,8 @@ class HTTPChannel(Protocol):
         self._held: bytes | None = None  # what came after an upgrade
         self._hold = False  # the sink of the body is full
         self._paused = False
-        self._lingering = False
+        self._closing = False
+        self._lingering = False  # closing, while the client may still send
         self._detached = False  # another protocol has the transport
         self._armed: Timeouts[HTTPChannel] | None = None
         self._advancing = False
@@ -272,7 +273,7 @@ class HTTPChannel(Protocol):
         self._hold = False
         self._stock_producer = None
         if not request.keep_alive or not request.body_complete:
-            self._close(lingering=not request.body_complete)
+            self._close(lingering=not request.body_complete or request.failure is not None)
         elif not self._advancing:
             if self._waiting:
                 self._advance()
@@ -332,7 +333,7 @@ class HTTPChannel(Protocol):
 
     def _settle(self) -> None:
         """After each step: read on or not, and wait for the right thing for the right time."""
-        if self._lingering or not self.connected:
+        if self._closing or not self.connected:
             return
         if self._waiting or self._hold or self._paused or self._receiving is not None or self._held is not None:
             self.update_reading()
@@ -360,7 +361,7 @@ class HTTPChannel(Protocol):
     def timed_out(self) -> None:
         """What this connection waited for did not come."""
         self._armed = None
-        if self._lingering:
+        if self._closing:
             self.abort()
         elif self._current is None and not self._in_head:
             self._close(lingering=False)
@@ -371,25 +372,26 @@ class HTTPChannel(Protocol):
         """Close after what is written; ``lingering`` while the client may still send, so that no reset eats the answer
         (RFC 9112 section 9.6).
         """
-        self._deaf = True
+        self._deaf = self._closing = True
+        self._arm(None)
         transport: Any = self.transport
         if lingering and hasattr(transport, "loseWriteConnection") and not self.secure:
             self._lingering = True
             self.update_reading()
             transport.loseWriteConnection()
-            self._arm(None)
             self._arm(self.site.linger_timeouts)
         else:
-            self._arm(None)
             transport.unregisterProducer()
             transport.loseConnection()
+            self._arm(self.site.idle_timeouts)  # for a client that does not take the answer
 
     def close_when_idle(self) -> None:
         """Take no more requests: the gateway is stopping."""
         if self._detached:
             return
         if self._current is None and not self._waiting:
-            self._close(lingering=False)
+            if not self._closing:
+                self._close(lingering=False)
         else:
             for request in (self._current, *self._waiting):
                 if request is not None:
