@@ -178,7 +178,9 @@ class HTTPChannel(Protocol):
         fields.append((known, value))
         lower = known.lower
         index = self._index
-        if index.setdefault(lower, value) is not value:
+        if lower not in index:
+            index[lower] = value
+        else:
             if not self._repeated:
                 self._repeated = set()
             self._repeated.add(lower)  # type: ignore[union-attr]
