@@ -145,7 +145,10 @@ class HTTPChannel(Protocol):
         producer = self._stock_producer
         if producer is not None:
             producer.resumeProducing()
-        elif self._current is not None and self._current.relay is not None:
+        elif self._current is None:
+            self._advance()
+            self._settle()
+        elif self._current.relay is not None:
             self._current.relay.resume()
 
     def stopProducing(self) -> None:
@@ -261,9 +264,9 @@ class HTTPChannel(Protocol):
         self._waiting.append(request)
 
     def _advance(self) -> None:
-        """Begin the next request, unless one is still being answered."""
+        """Begin the next request, unless one is still being answered, or the client takes no answers."""
         self._advancing = True
-        while self._current is None and self._waiting:
+        while self._current is None and self._waiting and not self.output_full:
             request = self._current = self._waiting.popleft()
             self.site.begin(request, self)
         self._advancing = False
@@ -322,6 +325,7 @@ class HTTPChannel(Protocol):
         pause = not self._lingering and (
             self._hold
             or bool(self._waiting)
+            or (self.output_full and receiving is None)
             or (receiving is not None and receiving.sink is None and receiving.body_received >= HELD_LIMIT)
             or (self._held is not None and len(self._held) >= HELD_LIMIT)
         )
@@ -337,10 +341,19 @@ class HTTPChannel(Protocol):
         """After each step: read on or not, and wait for the right thing for the right time."""
         if self._closing or not self.connected:
             return
-        if self._waiting or self._hold or self._paused or self._receiving is not None or self._held is not None:
+        if (
+            self._waiting
+            or self._hold
+            or self._paused
+            or self.output_full
+            or self._receiving is not None
+            or self._held is not None
+        ):
             self.update_reading()
         site = self.site
-        if self._paused:
+        if self._current is None and self.output_full:
+            self._arm(site.idle_timeouts)  # it is the client who has to take something
+        elif self._paused:
             self._arm(None)  # what is not read cannot be late
         elif self._receiving is not None:
             self._arm(None)
@@ -363,7 +376,7 @@ class HTTPChannel(Protocol):
     def timed_out(self) -> None:
         """What this connection waited for did not come."""
         self._armed = None
-        if self._closing:
+        if self._closing or (self._current is None and self.output_full):
             self.abort()
         elif self._current is None and not self._in_head:
             self._close(lingering=False)
