@@ -266,7 +266,7 @@ class HTTPChannel(Protocol):
     def _advance(self) -> None:
         """Begin the next request, unless one is still being answered, or the client takes no answers."""
         self._advancing = True
-        while self._current is None and self._waiting and not self.output_full:
+        while self._current is None and self._waiting and not self.output_full and not self._closing:
             request = self._current = self._waiting.popleft()
             self.site.begin(request, self)
         self._advancing = False
