@@ -160,7 +160,10 @@ class Relay:
     def body_data(self, data: bytes) -> None:
         connection = self._connection
         if connection is not None:
-            self._way.waiting_for_head(self, not self._head_seen)
+            if self._head_seen:
+                self._way.waiting_for_more(self, True)
+            else:
+                self._way.waiting_for_head(self, True)
             connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)  # type: ignore[union-attr]
 
     def body_end(self) -> None:
@@ -278,6 +281,8 @@ class Relay:
         if abort or not self._sent_all:
             connection.abort()
         elif connection.release():
+            if self._request.channel.output_full:
+                connection.transport.resumeProducing()  # it was paused for this client, not for the next one
             instance.give_back(connection)
 
     # -- the client -----------------------------------------------------------------------------------------------
