@@ -56,7 +56,7 @@ class Pool(Shape):
     """Where a connection belongs."""
 
     def idle_lost(self, connection: UpstreamConnection) -> None:
-        """A connection that was waiting for work has closed."""
+        """A connection that was waiting for work has closed, or is not to be used any more."""
 
 
 class UpstreamConnection(Protocol):
@@ -107,6 +107,7 @@ class UpstreamConnection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         reader = self.reader
         if reader is None:
+            self._pool.idle_lost(self)
             self.abort()
             return
         if not self._in_body:
