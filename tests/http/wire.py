@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IProtocol, ITransport
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
@@ -357,3 +358,37 @@ class Origin(Instance):
     def received(self) -> bytes:
         """What came on all its connections."""
         return b"".join(wire.received for wire in self.wires)
+
+
+class ProxyTestCase(SynchronousTestCase):
+    """A gateway that proxies /a to one origin and /two to this and another one, and one client."""
+
+    def setUp(self) -> None:
+        self.gateway = Gateway()
+        self.origin, self.other = Origin(self.gateway.clock), Origin(self.gateway.clock, "other")
+        self.reports = self.gateway.proxy(b"/a", self.origin)
+        self.gateway.proxy(b"/two", self.origin, self.other)
+        self.client = self.gateway.connect()
+
+    def tearDown(self) -> None:
+        """However it went: no request counts as being in flight when everybody has left."""
+        for channel in tuple(self.gateway.site.channels):
+            channel.abort()
+        self.gateway.clock.advance(0)
+        self.assertEqual((self.origin.active, self.other.active), (0, 0))
+
+    def after(self, seconds: float) -> None:
+        self.gateway.clock.advance(seconds)
+
+    def answers(self, *methods: str) -> list[tuple[int, bytes]]:
+        """Status and body of what the client got so far."""
+        return [(answer.status, answer.body) for answer in read_answers(self.client.received, *methods)]
+
+    def code(self) -> str:
+        """The code of the error that the client got last."""
+        return read_answers(self.client.received)[-1].code
+
+    def exchange(self, answer: bytes, path: str = "/a", method: str = "GET") -> None:
+        """One request, and what the origin says to it, on the connection it took last."""
+        self.client.send(ask(path, method=method))
+        self.origin.wires[-1].send(answer)
