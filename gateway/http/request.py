@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 from twisted.web import server
-from twisted.web.http import NO_BODY_CODES, RESPONSES
+from twisted.web.http import NO_BODY_CODES, RESPONSES, datetimeToString
 from twisted.web.http_headers import Headers
 
 from gateway.core.errors import BodyTooLarge, GatewayError
@@ -307,6 +307,8 @@ class Request(server.Request):
     def _stock_head(self) -> bytes:
         headers = self.responseHeaders
         self._omit_body = self.method == b"HEAD" or self.code in NO_BODY_CODES
+        if self.lastModified is not None and not headers.hasHeader(b"last-modified"):
+            headers.setRawHeaders(b"Last-Modified", [datetimeToString(self.lastModified)])
         if self.etag is not None:
             headers.setRawHeaders(b"ETag", [self.etag])
         if self.cookies:
