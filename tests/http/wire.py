@@ -94,8 +94,8 @@ class Wire:
     # -- what the protocol does -----------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        if self._lost or self._then == "half closed" or self.ended == "cut":
-            return  # what is written after loseConnection is still sent
+        if self._lost or self.ended == "cut":
+            return  # but what is written after loseConnection is still sent, as with TCP
         self._unsent += data
         if self._taking:
             self._flush()
