@@ -118,7 +118,8 @@ class ServerTransportTests(SynchronousTestCase):
         self.reactor, self.socket, self.protocol = Reactor(), Socket(room), Recorder()
         sock: Any = self.socket
         port: Any = None
-        self.transport = ServerTransport(sock, self.protocol, ("192.0.2.1", 4000), port, 1, self.reactor)
+        reactor: Any = self.reactor
+        self.transport = ServerTransport(sock, self.protocol, ("192.0.2.1", 4000), port, 1, reactor)
         self.transport.protocol = self.protocol
 
     def test_sends_at_once(self) -> None:
