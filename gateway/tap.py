@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.application import service
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import ILogObserver, Logger
@@ -29,9 +30,9 @@ from gateway.guards.authorize import AuthorizeGuard
 from gateway.guards.cors import CorsGuard
 from gateway.guards.keys import PublishedKeys, fetching_client
 from gateway.guards.size import SizeGuard
+from gateway.http.poller import Poller
 from gateway.http.request import Request
 from gateway.http.site import Limits, Site
-from gateway.http.transport import ServerTransport
 from gateway.interfaces import IStore
 from gateway.resources.bridges import Bridges
 from gateway.resources.guarded import GuardedResource
@@ -80,6 +81,7 @@ class Gateway(service.Service):
 
     def __init__(self, reactor: Any, settings: Settings, twistd: Mapping[str, Any] | None = None) -> None:
         self._reactor = reactor
+        self._poller: Any = Poller(reactor)
         self._settings = settings
         self._twistd = {} if twistd is None else twistd
         self._ports: list[Any] = []
@@ -102,7 +104,7 @@ class Gateway(service.Service):
         if settings.redis.url == "memory:":
             return local
         redis = RedisStore(
-            reactor,
+            self._poller,
             settings.redis.url,
             settings.rate_limit.prefix,
             settings.rate_limit.window,
@@ -119,7 +121,7 @@ class Gateway(service.Service):
             upstream.name: Cluster(
                 upstream.name,
                 [
-                    Instance(self._reactor, url, upstream.keep_alive, upstream.max_idle, authorities(upstream.ca_file))
+                    Instance(self._poller, url, upstream.keep_alive, upstream.max_idle, authorities(upstream.ca_file))
                     for url in upstream.instances
                 ],
                 upstream.balance,
@@ -288,7 +290,8 @@ class Gateway(service.Service):
             raise SystemExit(f"smartgate: {text}: {failures[0].getErrorMessage()}")
 
     def _listening(self, port: Any) -> None:
-        port.transport = ServerTransport
+        if port.transport is tcp.Server:
+            port.transport = self._poller.accept
         self._ports.append(port)
 
     def stopService(self) -> Deferred[Any]:
@@ -309,7 +312,7 @@ class Gateway(service.Service):
         for cluster in self._clusters.values():
             cluster.close()
         self._access_log.close()
-        return self._store.close()
+        return self._store.close().addCallback(lambda _: self._poller.close())
 
 
 def makeService(options: Options) -> service.IService:

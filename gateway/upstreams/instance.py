@@ -26,7 +26,6 @@ from zope.interface import implementer
 
 from gateway.core.errors import UpstreamFailed, UpstreamTimeout
 from gateway.http.timeouts import Timeouts
-from gateway.http.transport import connect_tcp
 from gateway.http.upstream import UpstreamConnection
 
 
@@ -202,7 +201,7 @@ class _Attempt:
             self.done.errback(Failure(self._error))
             return
         host = self._addresses.pop(0).host
-        self._connector = connect_tcp(self._reactor, host, self._port, self._factory(self), self._timeout)
+        self._connector = self._reactor.connectTCP(host, self._port, self._factory(self), self._timeout)
 
     def succeeded(self, connection: UpstreamConnection) -> None:
         if self.done.called:
