@@ -212,7 +212,7 @@ class Gateway(service.Service):
                 opened=self._opened,
             )
             if route.websocket
-            else ReverseProxyResource(self._reactor, cluster, proxying, report)
+            else ReverseProxyResource(cluster, proxying, report)
         )
         return self._guarded(guards, leaf, route, route.prefix)
 

@@ -25,7 +25,6 @@ from gateway.core.errors import (
 from gateway.core.headers import FieldName, check_transfer_encoding, field_name
 from gateway.core.paths import split_target, valid_authority
 from gateway.http.request import Request
-from gateway.http.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from gateway.http.site import Site
@@ -65,8 +64,9 @@ class HTTPChannel(Protocol):
         self._hold = False  # the sink of the body is full
         self._paused = False
         self._lingering = False
+        self._served = False  # a request was answered
         self._detached = False  # another protocol has the transport
-        self._armed: Timeouts[HTTPChannel] | None = None
+        self._since = 0.0  # when what is waited for began
         self._advancing = False
         self._replaying = False  # a head that was read before
         self._stock_producer: Any = None
@@ -82,8 +82,8 @@ class HTTPChannel(Protocol):
         self.peer = getattr(transport.getPeer(), "host", "")
         self.trusted = self.peer in self.site.trusted
         self.secure = getattr(transport, "getPeerCertificate", None) is not None
+        self._since = self.site.clock.seconds()
         self.site.opened(self)
-        self._arm(self.site.head_timeouts)
 
     def dataReceived(self, data: bytes) -> None:
         if self._deaf:
@@ -93,8 +93,10 @@ class HTTPChannel(Protocol):
             self.update_reading()
             return
         receiving = self._receiving
-        if receiving is not None and receiving.chunked_body:
-            self._extra_bytes += len(data)
+        if receiving is not None:
+            self._since = self.site.clock.seconds()
+            if receiving.chunked_body:
+                self._extra_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -115,7 +117,6 @@ class HTTPChannel(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._deaf = True
-        self._arm(None)
         requests = [self._current] if self._current is not None else []
         requests.extend(self._waiting)
         self._current = None
@@ -156,6 +157,7 @@ class HTTPChannel(Protocol):
         self._size = 0
         self._head_bytes = 0
         self._in_head = True
+        self._since = self.site.clock.seconds()
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -247,7 +249,7 @@ class HTTPChannel(Protocol):
     # -- one request after the other ------------------------------------------------------------------------------
 
     def _enqueue(self, request: Request) -> None:
-        request.received = self.site.clock.seconds()
+        request.received = self._since = self.site.clock.seconds()
         self._waiting.append(request)
 
     def _advance(self) -> None:
@@ -264,6 +266,8 @@ class HTTPChannel(Protocol):
         self._current = None
         self._hold = False
         self._stock_producer = None
+        self._served = True
+        self._since = self.site.clock.seconds()
         if not request.keep_alive or not request.body_complete or self._held is not None:
             self._close(lingering=not request.body_complete)
         elif not self._advancing:
@@ -321,42 +325,37 @@ class HTTPChannel(Protocol):
             if pause:
                 transport.pauseProducing()
             else:
+                self._since = self.site.clock.seconds()
                 transport.resumeProducing()
 
     def _settle(self) -> None:
-        """After each step: read on or not, and wait for the right thing for the right time."""
-        if self._lingering or not self.connected:
+        """After each step: read on, or not."""
+        if self._receiving is None and not self._waiting and not self._paused and not self._hold and self._held is None:
             return
-        if self._waiting or self._hold or self._paused or self._receiving is not None or self._held is not None:
+        if self.connected:
             self.update_reading()
-        site = self.site
-        if self._receiving is not None and not self._paused:
-            self._arm(None)
-            self._arm(site.body_timeouts)
-        elif self._in_head:
-            self._arm(site.head_timeouts)
-        elif self._current is not None or self._waiting:
-            self._arm(None)
-        else:
-            self._arm(site.idle_timeouts)
 
-    def _arm(self, timeouts: Timeouts[HTTPChannel] | None) -> None:
-        if self._armed is not timeouts:
-            if self._armed is not None:
-                self._armed.stop(self)
-            self._armed = timeouts
-            if timeouts is not None:
-                timeouts.start(self)
-
-    def timed_out(self) -> None:
-        """What this connection waited for did not come."""
-        self._armed = None
+    def check(self, now: float) -> None:
+        """Give up what has been waited for too long; the site asks from time to time."""
+        waited = now - self._since
+        limits = self._limits
         if self._lingering:
-            self.abort()
-        elif self._current is None and not self._in_head:
+            if waited >= limits.linger_timeout:
+                self.abort()
+        elif self._receiving is not None:
+            if waited >= limits.body_timeout and not self._paused:
+                self._broken(RequestTimeout())
+        elif self._in_head:
+            if waited >= limits.head_timeout:
+                self._broken(RequestTimeout())
+        elif (
+            self._current is None
+            and not self._waiting
+            and waited >= (limits.idle_timeout if self._served else limits.head_timeout)
+        ):
             self._close(lingering=False)
-        else:
-            self._broken(RequestTimeout())
+        if self._current is not None and self._current.relay is not None:
+            self._current.relay.check(now)
 
     def _close(self, lingering: bool) -> None:
         """Close after what is written; ``lingering`` while the client may still send, so that no reset eats the answer
@@ -366,12 +365,10 @@ class HTTPChannel(Protocol):
         transport: Any = self.transport
         if lingering and hasattr(transport, "loseWriteConnection") and not self.secure:
             self._lingering = True
+            self._since = self.site.clock.seconds()
             self.update_reading()
             transport.loseWriteConnection()
-            self._arm(None)
-            self._arm(self.site.linger_timeouts)
         else:
-            self._arm(None)
             transport.unregisterProducer()
             transport.loseConnection()
 
@@ -440,7 +437,6 @@ class HTTPChannel(Protocol):
         """
         transport: Any = self.transport
         transport.unregisterProducer()
-        self._arm(None)
         self._deaf = True
         self._detached = True
         held, self._held = self._held or b"", None

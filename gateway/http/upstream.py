@@ -70,6 +70,7 @@ class UpstreamConnection(Protocol):
         self._pool = pool
         self.reader: AnswerReader | None = None
         self.reusable = True
+        self.idle_since = 0.0
         self._parser = HttpResponseParser(self)
         self._head_bytes = 0
         self._in_body = False

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -15,7 +14,6 @@ from gateway.core.errors import UpstreamFailed
 from gateway.core.headers import HIDDEN, HOP_BY_HOP, nominated
 from gateway.core.paths import strip_prefix
 from gateway.http.relay import Relay
-from gateway.http.timeouts import Timeouts
 from gateway.http.upstream import Framing
 
 if TYPE_CHECKING:
@@ -105,17 +103,15 @@ class ReverseProxyResource(Resource):
 
     isLeaf = True
 
-    def __init__(
-        self, clock: IReactorTime, cluster: Cluster, settings: ProxySettings, report: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, cluster: Cluster, settings: ProxySettings, report: Callable[[str, str], None]) -> None:
         super().__init__()
         self.connect_timeout = settings.connect_timeout
+        self.first_byte_timeout = settings.first_byte_timeout
+        self.idle_timeout = settings.idle_timeout
         self.choose = cluster.choose
         self._cluster = cluster
         self.settings = settings
         self._report = report
-        self._first_byte: Timeouts[Relay] = Timeouts(clock, settings.first_byte_timeout, Relay.head_timed_out)
-        self._idle: Timeouts[Relay] = Timeouts(clock, settings.idle_timeout, Relay.idle_timed_out)
         self._rules: dict[bytes, tuple[int, bytes]] = {}
         self._constant = b""
         self._yielding: dict[bytes, bytes] = {}
@@ -220,20 +216,6 @@ class ReverseProxyResource(Resource):
         if len(self._rules) < _REMEMBERED_NAMES and len(name) <= 64:
             self._rules[name] = known
         return known
-
-    def waiting_for_head(self, relay: Relay, waiting: bool) -> None:
-        """Start, or stop, counting the seconds to the first byte."""
-        if waiting:
-            self._first_byte.start(relay)
-        else:
-            self._first_byte.stop(relay)
-
-    def waiting_for_more(self, relay: Relay, waiting: bool) -> None:
-        """Start, or stop, counting the seconds between two reads of the answer."""
-        if waiting:
-            self._idle.start(relay)
-        else:
-            self._idle.stop(relay)
 
     def failed(self, relay: Relay, reason: str) -> None:
         """An instance failed."""

@@ -62,8 +62,7 @@ class Upgrade(Relay):
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         self._sent_all = True
-        self._started = self._leaf.clock.seconds()
-        self._leaf.waiting_for_head(self, True)
+        self._started = self._since = self._leaf.clock.seconds()
         transport: Any = connection.transport
         transport.unregisterProducer()
         attach(transport, ask(self._leaf.clock, self._offer, self))
@@ -83,7 +82,6 @@ class Upgrade(Relay):
         if self._connection is None:
             return  # cut in the meantime
         request = self._request
-        self._leaf.waiting_for_head(self, False)
         request.upstream_time = self._leaf.clock.seconds() - self._started
         self._rest = rest
         self._answered.callback((subprotocol, answer_fields(request)))

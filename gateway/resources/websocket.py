@@ -45,7 +45,7 @@ class WebSocketResource(ReverseProxyResource):
         leeway: float,
         opened: Callable[[Request], None],
     ) -> None:
-        super().__init__(clock, cluster, settings, report)
+        super().__init__(cluster, settings, report)
         self.clock = clock
         self.bridges = bridges
         self.leeway = leeway

@@ -13,6 +13,7 @@ from twisted.internet.error import ConnectError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import (
     IAddress,
+    IDelayedCall,
     IHandshakeListener,
     IHostResolution,
     IReactorTime,
@@ -25,7 +26,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway.core.errors import UpstreamFailed, UpstreamTimeout
-from gateway.http.timeouts import Timeouts
 from gateway.http.upstream import UpstreamConnection
 
 
@@ -71,28 +71,26 @@ class Instance:
         self._reactor = reactor
         self._trust = trust
         self._max_idle = max_idle
-        self._idle: list[UpstreamConnection] = []
-        self._idle_timeouts: Timeouts[UpstreamConnection] = Timeouts(reactor, keep_alive, self._expired)
+        self._keep_alive = keep_alive
+        self._idle: list[UpstreamConnection] = []  # the one that was used last at the end
+        self._expiry: IDelayedCall | None = None
 
     def take(self) -> UpstreamConnection | None:
         """The idle connection that was used last, or None."""
-        if not self._idle:
-            return None
-        connection = self._idle.pop()
-        self._idle_timeouts.stop(connection)
-        return connection
+        return self._idle.pop() if self._idle else None
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
         if len(self._idle) < self._max_idle:
             self._idle.append(connection)
-            self._idle_timeouts.start(connection)
+            connection.idle_since = self._reactor.seconds()
+            if self._expiry is None:
+                self._expiry = self._reactor.callLater(self._keep_alive, self._expire)
         else:
             connection.abort()
 
     def idle_lost(self, connection: UpstreamConnection) -> None:
         """An idle connection was closed by the instance."""
-        self._idle_timeouts.stop(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
@@ -100,10 +98,18 @@ class Instance:
         """Close the idle connections."""
         while (connection := self.take()) is not None:
             connection.abort()
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
 
-    def _expired(self, connection: UpstreamConnection) -> None:
-        self._idle.remove(connection)
-        connection.abort()
+    def _expire(self) -> None:
+        """Close what has been idle for too long: those at the beginning of the list have been for the longest."""
+        self._expiry = None
+        latest = self._reactor.seconds() - self._keep_alive
+        while self._idle and self._idle[0].idle_since <= latest:
+            self._idle.pop(0).abort()
+        if self._idle:
+            self._expiry = self._reactor.callLater(self._idle[0].idle_since - latest, self._expire)
 
     def connect(self, timeout: float) -> Deferred[UpstreamConnection]:
         """A new connection, in ``timeout`` seconds at most, name look-up and TLS handshake included.
