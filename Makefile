@@ -27,3 +27,4 @@ bench: .venv/ready
 
 clean:
 	rm -rf .venv *.egg-info _trial_temp* .coverage .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist
+	rm -rf bench/.cache bench/express/node_modules

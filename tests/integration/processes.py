@@ -111,13 +111,13 @@ def start_valkey() -> Process:
     return server
 
 
-def start_gateway(config: str, port: int) -> Process:
+def start_gateway(config: str, port: int, environ: dict[str, str] | None = None) -> Process:
     """A real gateway process with this configuration."""
     file = tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False)  # noqa: SIM115
     file.write(config)
     file.close()
     twistd = str(Path(sys.executable).parent / "twistd")
-    gateway = Process([twistd, "-n", "--pidfile=", "smartgate", "--config", file.name], port)
+    gateway = Process([twistd, "-n", "--pidfile=", "smartgate", "--config", file.name], port, environ)
     try:
         gateway.wait()
     finally:
