@@ -15,7 +15,6 @@ from pathlib import Path
 from tests.integration.processes import ROOT, Process, answers, free_port, start_valkey, wait_for
 
 
-
 def port_of(variable: str, default: str) -> int:
     """The port that an environment variable names.
 
@@ -43,7 +42,7 @@ The gateway answers at {base}. Four commands to paste into another terminal, in 
   # open the WebSocket: it says "hello" back
   {talk} ws{address}/api/ws/echo "$TOKEN" hello
   # run into the limit: 200 until a user's 60 a minute are spent, then 429
-  for i in $(seq 65); do {curl} -o /dev/null -w '%{{http_code}} ' {base}/api/users/7 \
+  for i in $(seq 65); do {curl} -o /dev/null -w '%{{http_code}} ' {base}/api/users/7 \\
     -H "Authorization: Bearer $TOKEN"; done; echo
 
 Its metrics: http://127.0.0.1:{admin}/metrics   What it writes: tail -f {log}
