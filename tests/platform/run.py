@@ -88,7 +88,10 @@ def main() -> int:
             print(error, file=sys.stderr)
             return 1
     finally:
-        for process in reversed(running):
+        print("\nStopping ...", flush=True)
+        for process in running:  # all at once, as ^C in a terminal does: no part waits for another's streams to end
+            process.child.terminate()
+        for process in running:
             process.stop()
     print("Everything has stopped.")
     return 0
