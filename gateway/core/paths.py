@@ -16,6 +16,7 @@ _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _TO_ESCAPE = re.compile(rb"[^\w.~!$&'()*+,;=:@/%-]", re.ASCII)
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f\\]")
+_SEPARATORS = re.compile(rb"(?:/|%2F|%5C)+")
 _HIDDEN_SEPARATORS = (b"%2F", b"%5C", b"%00")
 
 
@@ -83,6 +84,15 @@ def normalize(path: bytes) -> bytes:
     if segments[-1] in (b".", b".."):
         kept.append(b"")
     return b"/" + b"/".join(kept)
+
+
+def merged(path: bytes) -> bytes | None:
+    """A normalised path as a server reads it that decodes separators and merges them; None when it makes no sense."""
+    plain = _SEPARATORS.sub(b"/", path)
+    try:
+        return path if plain == path else normalize(plain)
+    except BadRequest:
+        return None
 
 
 def strip_prefix(path: bytes, prefix: bytes) -> bytes:
