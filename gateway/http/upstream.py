@@ -108,6 +108,7 @@ class UpstreamConnection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         reader = self.reader
         if reader is None:
+            self._pool.idle_lost(self)  # the transport says so only later, and until then somebody could take it
             self.abort()
             return
         if not self._in_body:
