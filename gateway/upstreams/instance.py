@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -27,6 +27,8 @@ from zope.interface import implementer
 
 from gateway.core.errors import UpstreamFailed, UpstreamTimeout
 from gateway.http.upstream import UpstreamConnection
+
+_TOO_LATE: Final = "The service behind this path did not take the connection in time"
 
 
 def authorities(path: str) -> Any:
@@ -181,7 +183,8 @@ class _Attempt:
         self._connector: Any = None
         self._timeout = timeout
         self._error: Exception = UpstreamFailed()
-        self.done: Deferred[UpstreamConnection] = Deferred(self._cancelled)
+        self._over = False
+        self.done: Deferred[UpstreamConnection] = Deferred(self._stop)
         clock: IReactorTime = reactor
         self._timer = clock.callLater(timeout, self._timed_out)
         if isIPAddress(host) or isIPv6Address(host):
@@ -200,42 +203,40 @@ class _Attempt:
         self._next()
 
     def _next(self) -> None:
-        if self.done.called:
+        if self._over:
             return
         if not self._addresses:
-            self._timer.cancel()
+            self._end()
             self.done.errback(Failure(self._error))
             return
         host = self._addresses.pop(0).host
         self._connector = self._reactor.connectTCP(host, self._port, self._factory(self), self._timeout)
 
     def succeeded(self, connection: UpstreamConnection) -> None:
-        if self.done.called:
+        if self._over:
             connection.abort()
             return
-        self._timer.cancel()
+        self._end()
         self.done.callback(connection)
 
     def failed(self, reason: Failure) -> None:
         if reason.check(ConnectTimeout):
-            self._error = UpstreamTimeout("The service behind this path did not take the connection in time")
+            self._error = UpstreamTimeout(_TOO_LATE)
         elif not reason.check(ConnectError):
-            self._error = UpstreamFailed("The service behind this path has no valid certificate")
+            self._error = UpstreamFailed("No secure connection to the service behind this path can be made")
         self._next()
 
     def _timed_out(self) -> None:
-        if not self.done.called:
-            self.done.errback(
-                Failure(UpstreamTimeout("The service behind this path did not take the connection in time"))
-            )
-            self._stop()
-
-    def _cancelled(self, done: Deferred[UpstreamConnection]) -> None:
-        if self._timer.active():
-            self._timer.cancel()
         self._stop()
+        self.done.errback(Failure(UpstreamTimeout(_TOO_LATE)))
 
-    def _stop(self) -> None:
-        self._addresses.clear()
+    def _stop(self, _: object = None) -> None:
+        """Give up; what the connector says of that is no news."""
+        self._end()
         if self._connector is not None:
             self._connector.disconnect()
+
+    def _end(self) -> None:
+        self._over = True
+        if self._timer.active():
+            self._timer.cancel()
