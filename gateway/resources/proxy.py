@@ -27,6 +27,7 @@ _OWN_FIELDS: Final = (
 )
 _REMEMBERED_NAMES: Final = 1024
 _DROP, _PASS, _LENGTH, _CODING, _CONNECTION = range(5)
+_FRAMING_FIELDS: Final = frozenset((b"content-length", b"transfer-encoding"))
 _CORS_PREFIX: Final = b"access-control-"
 _RATE_LIMIT_FIELDS: Final = frozenset(
     (b"ratelimit-policy", b"ratelimit-limit", b"ratelimit-remaining", b"ratelimit-reset", b"ratelimit")
@@ -62,7 +63,9 @@ def own_fields(request: Request) -> bytes:
 
 
 def _visible(value: str) -> str:
-    return value if value.isascii() and value.isprintable() else quote(value, safe=" @:/+")
+    """A name as a field's value, percent-encoded where it must be; no two names look the same."""
+    plain = value.isascii() and value.isprintable() and "%" not in value and value.strip(" ") == value
+    return value if plain else quote(value, safe="@:/+")
 
 
 def passed_fields(request: Request) -> list[bytes]:
@@ -189,12 +192,9 @@ class ReverseProxyResource(Resource):
                 framing = Framing.CHUNKED
             elif rule == _CONNECTION:
                 stopped |= nominated(value)
-        if stopped:
-            pieces = [
-                b"%b: %b\r\n" % (name, value)
-                for name, value in fields
-                if (rules.get(name) or self._learn(name))[0] in (_PASS, _LENGTH) and name.lower() not in stopped
-            ]
+        if stopped:  # a rare answer: once more without what was nominated, but with what tells its end
+            stopped = stopped - _FRAMING_FIELDS | {b"connection"}
+            return self.answer_lines(request, [field for field in fields if field[0].lower() not in stopped])
         pieces.append(self._constant)
         if yielding:
             pieces += yielding.values()
