@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.application import service
 from twisted.internet import tcp
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
@@ -290,7 +290,7 @@ class Gateway(service.Service):
             raise SystemExit(f"smartgate: {text}: {failures[0].getErrorMessage()}")
 
     def _listening(self, port: Any) -> None:
-        if port.transport is tcp.Server:
+        if getattr(port, "transport", None) is tcp.Server:  # a UNIX socket's is another
             port.transport = self._poller.accept
         self._ports.append(port)
 
@@ -298,7 +298,7 @@ class Gateway(service.Service):
         """Take no more connections, let requests finish for ``server.drain`` seconds, then cut the rest."""
         super().stopService()
         drain = self._settings.server.drain
-        closing = [port.stopListening() for port in self._ports if hasattr(port, "stopListening")]
+        closing = [maybeDeferred(port.stopListening) for port in self._ports]
         self._admin.abort()
         drained = self._site.drain()
         self._bridges.close_all(drain / 2)

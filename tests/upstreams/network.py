@@ -22,6 +22,9 @@ class Transport(StringTransport):
     def setTcpNoDelay(self, enabled: bool) -> None:
         """There is nothing to delay."""
 
+    def loseWriteConnection(self) -> None:
+        """Half of it ends."""
+
     def abortConnection(self) -> None:
         self.aborted = True
 
