@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 
 
 class Origin:
-    """Takes connections on a free port; each request gets ``answer``; ``cut`` closes right after it."""
+    """Takes connections on a free port; each request gets ``answer``; ``cut`` closes right after it.
 
-    def __init__(self) -> None:
+    :param tls: what it shows to those who connect, if it speaks TLS.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
         self.cut = False
         self.received: list[bytes] = []
@@ -29,6 +34,8 @@ class Origin:
     def _serve(self, connection: socket.socket) -> None:
         with connection:
             try:
+                if self._tls is not None:
+                    connection = self._tls.wrap_socket(connection, server_side=True)
                 while request := read_message(connection):
                     self.received.append(request)
                     if self.answer:
@@ -37,6 +44,7 @@ class Origin:
                         return
             except OSError:
                 pass
+            connection.close()
             self.closed.set()
 
     def close(self) -> None:
