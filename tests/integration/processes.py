@@ -88,7 +88,9 @@ class Process:
 
     def said(self) -> str:
         """All it has written so far."""
-        return Path(self.output.name).read_text()
+        if not self.output.closed:
+            self._said = Path(self.output.name).read_text()
+        return self._said
 
     def stop(self) -> int:
         """End it, and return its exit status."""
@@ -99,6 +101,9 @@ class Process:
         except subprocess.TimeoutExpired:
             self.child.kill()
             return self.child.wait(10)
+        finally:
+            self.said()
+            self.output.close()
 
 
 def start_valkey() -> Process:
