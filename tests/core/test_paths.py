@@ -118,6 +118,13 @@ class NormalizeTests(SynchronousTestCase):
             with self.assertRaises(BadRequest):
                 split_target(path)
 
+    def test_hidden_dot_segments(self) -> None:
+        """A dot segment that only shows once separators are decoded is refused, and so is a NUL; others stay."""
+        for path in (b"/a/..%2fb", b"/a/%2e%2e%5Cb", b"/a%2F..", b"/a%2f./b", b"/a%5c../b", b"/..%2F", b"/a%00"):
+            with self.assertRaises(BadRequest):
+                split_target(path)
+        self.assertEqual(split_target(b"/a%2fb/...%2f.c").path, b"/a%2Fb/...%2F.c")
+
     @given(st.binary(max_size=40))
     def test_normal_paths_stay_as_they_are(self, tail: bytes) -> None:
         """Normalising twice is normalising once."""

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import struct
 import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+Step = bytes | threading.Event | Callable[[socket.socket], None]
+"""What an origin does next: it sends bytes, waits for an event, or does whatever the test says with its socket."""
 
 
 class Origin:
-    """Takes connections on a free port; each request gets ``answer``; ``cut`` closes right after it.
+    """Takes connections on a free port of the loopback, and answers each request.
 
-    :param tls: what it shows to those who connect, if it speaks TLS.
+    Requests get what was planned for them, then ``answer``; ``cut`` closes right after it.
+
+    :param context: for https.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls
-        self.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-        self.cut = False
-        self.received: list[bytes] = []
-        self.closed = threading.Event()
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
+        self.closed = threading.Event()
+        self.reset()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def reset(self) -> None:
+        """Forget what was received and planned."""
+        self.answer = OK
+        self.cut = False
+        self.whole = True
+        """Whether requests are read to their end before they are answered, or their heads alone."""
+        self.received: list[bytes] = []
+        self.connections = 0
+        self.closed.clear()
+        self._plans: deque[Sequence[Step]] = deque()
+
+    def plan(self, *exchanges: Sequence[Step]) -> None:
+        """Answer the next requests with these steps, one sequence each."""
+        self._plans.extend(exchanges)
 
     def _accept(self) -> None:
         while True:
@@ -29,37 +53,59 @@ class Origin:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self.connections += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                if self._tls is not None:
-                    connection = self._tls.wrap_socket(connection, server_side=True)
-                while request := read_message(connection):
+        try:
+            if self._context is not None:
+                connection = self._context.wrap_socket(connection, server_side=True)
+            with connection:
+                while request := read_message(connection, self.whole):
                     self.received.append(request)
-                    if self.answer:
-                        connection.sendall(self.answer)
-                    if self.cut:
-                        return
-            except OSError:
-                pass
-            connection.close()
-            self.closed.set()
+                    steps = self._plans.popleft() if self._plans else (self.answer, close if self.cut else b"")
+                    for step in steps:
+                        take(step, connection)
+        except OSError:
+            pass
+        self.closed.set()
 
     def close(self) -> None:
         """Take no more connections."""
         self._listener.close()
 
 
-def read_message(connection: socket.socket) -> bytes:
-    """One whole message, by Content-Length or chunks; ``b""`` at the end of the connection."""
+def take(step: Step, connection: socket.socket) -> None:
+    """Do one step."""
+    if isinstance(step, threading.Event):
+        step.wait(10)
+    elif callable(step):
+        step(connection)
+    else:
+        connection.sendall(step)
+
+
+def close(connection: socket.socket) -> None:
+    """End the connection in order."""
+    connection.shutdown(socket.SHUT_RDWR)
+
+
+def reset(connection: socket.socket) -> None:
+    """Cut the connection."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def read_message(connection: socket.socket, whole: bool = True) -> bytes:
+    """One message, by Content-Length or chunks, or its head alone; ``b""`` at the end of the connection."""
     data = b""
     while b"\r\n\r\n" not in data:
         piece = connection.recv(65536)
         if not piece:
             return data
         data += piece
+    if not whole:
+        return data
     head, _, body = data.partition(b"\r\n\r\n")
     fields = {
         line.partition(b":")[0].strip().lower(): line.partition(b":")[2].strip() for line in head.split(b"\r\n")[1:]
@@ -79,3 +125,12 @@ def talk(port: int, request: bytes, seconds: float = 5.0) -> bytes:
     with socket.create_connection(("127.0.0.1", port), seconds) as connection:
         connection.sendall(request)
         return read_message(connection)
+
+
+def drained(connection: socket.socket) -> bytes:
+    """All that still comes until the connection ends, in order or not."""
+    data = bytearray()
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(65536):
+            data += piece
+    return bytes(data)
