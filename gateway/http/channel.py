@@ -172,7 +172,9 @@ class HTTPChannel(Protocol):
         fields.append((known, value))
         lower = known.lower
         index = self._index
-        if index.setdefault(lower, value) is not value:
+        if lower not in index:
+            index[lower] = value
+        else:
             if not self._repeated:
                 self._repeated = set()
             self._repeated.add(lower)  # type: ignore[union-attr]
@@ -214,7 +216,7 @@ class HTTPChannel(Protocol):
             request.expects_continue = index[b"expect"].lower() == b"100-continue"
         if version == b"HTTP/1.0" or not parser.should_keep_alive():
             request.keep_alive = False
-        request.upgrading = version == b"HTTP/1.1" and parser.should_upgrade()
+        request.upgrading = parser.should_upgrade()
         self._enqueue(request)
 
     def on_body(self, data: bytes) -> None:
@@ -257,6 +259,8 @@ class HTTPChannel(Protocol):
         self._advancing = True
         while self._current is None and self._waiting:
             request = self._current = self._waiting.popleft()
+            if request.upgrading and request.clientproto == b"HTTP/1.0":
+                self.ignore_upgrade()
             self.site.begin(request, self)
         self._advancing = False
 
@@ -268,8 +272,9 @@ class HTTPChannel(Protocol):
         self._stock_producer = None
         self._served = True
         self._since = self.site.clock.seconds()
-        if not request.keep_alive or not request.body_complete or self._held is not None:
-            self._close(lingering=not request.body_complete)
+        if not request.keep_alive or not request.body_complete:
+            # A client that ended the conversation itself sends no more, and need not be listened to.
+            self._close(lingering=not self._deaf or request.failure is not None)
         elif not self._advancing:
             if self._waiting:
                 self._advance()
@@ -297,6 +302,7 @@ class HTTPChannel(Protocol):
 
     def _fail_current(self, request: Request, error: GatewayError) -> None:
         """The body of a request that is being served broke a rule: its upstream must not take it for complete."""
+        request.failure = error
         request.keep_alive = False
         if request.relay is not None:
             request.relay.client_gone()
@@ -345,7 +351,7 @@ class HTTPChannel(Protocol):
         elif self._receiving is not None:
             if waited >= limits.body_timeout and not self._paused:
                 self._broken(RequestTimeout())
-        elif self._in_head:
+        elif self._in_head and not self._paused:
             if waited >= limits.head_timeout:
                 self._broken(RequestTimeout())
         elif (
@@ -359,9 +365,10 @@ class HTTPChannel(Protocol):
 
     def _close(self, lingering: bool) -> None:
         """Close after what is written; ``lingering`` while the client may still send, so that no reset eats the answer
-        (RFC 9112 section 9.6).
+        (RFC 9112 section 9.6). Requests that were read behind the last one are not served.
         """
         self._deaf = True
+        self._waiting.clear()
         transport: Any = self.transport
         if lingering and hasattr(transport, "loseWriteConnection") and not self.secure:
             self._lingering = True
@@ -411,9 +418,8 @@ class HTTPChannel(Protocol):
 
         llhttp has stopped at the end of the head, so the body is read by a new parser, told its framing first.
         """
-        held, self._held = self._held, None
         request = self._current
-        if held is None or request is None:
+        if self._held is None or request is None:
             return
         request.upgrading = False
         self._parser = HttpRequestParser(self)
@@ -423,11 +429,11 @@ class HTTPChannel(Protocol):
             self._replaying = True
             self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: replayed\r\n" + framing + b"\r\n\r\n")
             self._replaying = False
-        if held:
-            self.site.clock.callLater(0, self._replay, held)
+        self.site.clock.callLater(0, self._replay)
 
-    def _replay(self, held: bytes) -> None:
-        if self.connected and not self._lingering:
+    def _replay(self) -> None:
+        held, self._held = self._held, None
+        if held is not None and self.connected and not self._lingering:
             self.dataReceived(held)
 
     def detach(self) -> tuple[ITransport, bytes]:
