@@ -174,8 +174,15 @@ class Relay:
 
     def answer_head(self, status: int, reason: bytes, fields: list[tuple[bytes, bytes]], http_1_1: bool) -> Framing:
         request = self._request
+        if status < 100:
+            raise UpstreamFailed("The service behind this path gave an answer that is not HTTP")
+        if status < 200 or status == 204:
+            # RFC 9110 section 8.6: these have no length.
+            fields = [field for field in fields if field[0].lower() != b"content-length"]
         if status < 200:
-            if status not in (100, 101) and request.clientproto == b"HTTP/1.1" and not request.gone:
+            # Who expected 100 has had the gateway's own.
+            wanted = request.clientproto == b"HTTP/1.1" and not (status == 100 and request.expects_continue)
+            if wanted and status != 101 and not request.gone:
                 lines, _ = self._way.answer_lines(request, fields)
                 request.channel.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines))
             return Framing.NONE
@@ -183,6 +190,8 @@ class Relay:
         way = self._way
         request.upstream_time = request.channel.site.clock.seconds() - self._started
         lines, framing = way.answer_lines(request, fields)
+        if framing is Framing.CHUNKED and not http_1_1:
+            raise UpstreamFailed("The service behind this path sent an answer whose length cannot be told")
         self._framing = Framing.LENGTH
         if request.method == b"HEAD" or status in (204, 304):
             framing = Framing.NONE
@@ -223,14 +232,15 @@ class Relay:
 
     def answer_failed(self, error: GatewayError) -> None:
         request = self._request
+        connection, self._connection = self._connection, None
         again = (
             self._reused
-            and not self._head_seen
+            and connection is not None
+            and not connection.heard
             and self._sent_all
             and request.method in IDEMPOTENT
             and not request.body_received
         )
-        self._connection = None
         if again:
             self._connect()
             return

@@ -71,6 +71,8 @@ class UpstreamConnection(Protocol):
         self.reader: AnswerReader | None = None
         self.reusable = True
         self.idle_since = 0.0
+        self.heard = False
+        """Whether anything of the current exchange's answer has come."""
         self._parser = HttpResponseParser(self)
         self._head_bytes = 0
         self._in_body = False
@@ -85,6 +87,7 @@ class UpstreamConnection(Protocol):
     def request(self, reader: AnswerReader, data: bytes) -> None:
         """Send the head, or more, of a request whose answer ``reader`` gets."""
         self.reader = reader
+        self.heard = False
         self.transport.write(data)  # type: ignore[union-attr]
 
     def release(self) -> bool:
@@ -111,6 +114,7 @@ class UpstreamConnection(Protocol):
             self._pool.idle_lost(self)  # the transport says so only later, and until then somebody could take it
             self.abort()
             return
+        self.heard = True
         if not self._in_body:
             self._head_bytes += len(data)
         failure = ""
