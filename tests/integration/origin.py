@@ -61,8 +61,8 @@ class Origin:
             if self._context is not None:
                 connection = self._context.wrap_socket(connection, server_side=True)
             with connection:
-                while request := read_message(connection, self.whole):
-                    self.received.append(request)
+                while request := read_head(connection):
+                    self.received.append(read_body(connection, request) if self.whole else request)
                     steps = self._plans.popleft() if self._plans else (self.answer, close if self.cut else b"")
                     for step in steps:
                         take(step, connection)
@@ -96,16 +96,24 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-def read_message(connection: socket.socket, whole: bool = True) -> bytes:
-    """One message, by Content-Length or chunks, or its head alone; ``b""`` at the end of the connection."""
+def read_message(connection: socket.socket) -> bytes:
+    """One whole message; ``b""`` at the end of the connection."""
+    return read_body(connection, read_head(connection))
+
+
+def read_head(connection: socket.socket) -> bytes:
+    """A head, with what came of the body along with it."""
     data = b""
     while b"\r\n\r\n" not in data:
         piece = connection.recv(65536)
         if not piece:
             return data
         data += piece
-    if not whole:
-        return data
+    return data
+
+
+def read_body(connection: socket.socket, data: bytes) -> bytes:
+    """The message that begins with ``data``, to its end by Content-Length or chunks."""
     head, _, body = data.partition(b"\r\n\r\n")
     fields = {
         line.partition(b":")[0].strip().lower(): line.partition(b":")[2].strip() for line in head.split(b"\r\n")[1:]
@@ -116,8 +124,9 @@ def read_message(connection: socket.socket, whole: bool = True) -> bytes:
         piece = connection.recv(65536)
         if not piece:
             break
+        data += piece
         body += piece
-    return head + b"\r\n\r\n" + body
+    return data
 
 
 def talk(port: int, request: bytes, seconds: float = 5.0) -> bytes:

@@ -49,6 +49,20 @@ class FramingTests(WireTestCase):
         """400: HTTP/1.0 has none."""
         self.assertRefused(400, head("/open", CHUNKED, method="POST", version="HTTP/1.0") + b"0\r\n\r\n")
 
+    def test_bodies_reach_the_origin_whole(self) -> None:
+        """By length or in chunks, empty or large, with the end that belongs to them."""
+        large = b"y" * 300_000
+        for framing, body in (
+            ("Content-Length: 0", b""),
+            ("Content-Length: 300000", large),
+            (CHUNKED, b"0\r\n\r\n"),
+            (CHUNKED, b"5\r\nhello\r\n0\r\n\r\n"),
+        ):
+            self.origin.reset()
+            self.assertEqual(self.ask(head("/open", framing, method="POST") + body).status, 200)
+            self.assertEqual(self.origin.received[0].partition(b"\r\n\r\n")[2], body)
+            self.assertIn(framing.encode(), self.origin.received[0])
+
     def test_malformed_chunks(self) -> None:
         """A chunked body that breaks its framing is 400, and the origin never sees it end."""
         for body in (
