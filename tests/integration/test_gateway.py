@@ -174,34 +174,6 @@ class GatewayTests(SynchronousTestCase):
         """No RateLimit fields where there is no limit."""
         self.assertNotIn(b"RateLimit", self.as_user("/api/users", subject="root", role="admin"))
 
-    def test_pipelined_requests_are_answered_in_order(self) -> None:
-        """Three requests in one write get three answers."""
-        with socket.create_connection(("127.0.0.1", self.port), 5) as client:
-            client.sendall(get("/api/auth/1") + get("/nowhere") + get("/api/auth/3", "Connection: close"))
-            data = b""
-            while piece := client.recv(65536):
-                data += piece
-        statuses = [part[:3] for part in data.split(b"HTTP/1.1 ")[1:]]
-        self.assertEqual(statuses, [b"200", b"404", b"200"])
-
-    def test_cut_off_answer_is_not_made_whole(self) -> None:
-        """When the origin dies in its body, the client's connection is cut."""
-        self.origin.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
-        self.origin.cut = True
-        try:
-            answer = self.ask("/api/auth/x")
-        except ConnectionResetError:
-            return
-        self.assertLess(len(answer.partition(b"\r\n\r\n")[2]), 100)
-
-    def test_client_that_leaves_takes_its_request_along(self) -> None:
-        """The origin's connection is closed as soon as the client is gone."""
-        self.origin.answer = b""
-        with socket.create_connection(("127.0.0.1", self.port), 5) as client:
-            client.sendall(get("/api/auth/x"))
-            wait_for(lambda: len(self.origin.received) == 1, "the origin has the request")
-        self.assertTrue(self.origin.closed.wait(5))
-
     def test_log_has_a_line_a_request_and_no_secret(self) -> None:
         """The line has the request's id and no token or query."""
         sent = token()
