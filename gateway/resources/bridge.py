@@ -147,8 +147,10 @@ class Side(Protocol):
             self._heard = False
             self._silent = 0
             return True
+        if self._silent == 1 and (self.parted or self.other.frames.passing):
+            return True  # no ping can be written now, and who was not asked need not answer
         self._silent += 1
-        if self._silent == 2 and not self.parted and not self.other.frames.passing:
+        if self._silent == 2:
             self.transport.write(control_frame(PING, OWN_PING, b"" if self.client else secrets.token_bytes(4)))
         return self._silent < 4
 
@@ -167,7 +169,7 @@ class Bridge:
         self.client.other = self.upstream
         self.upstream.other = self.client
         self.ending: Ending | None = None
-        """How it was closed first; None while it is open, and for ever when a connection broke without a word."""
+        """What closed it: the first close frame that a peer or the gateway sent; None while it is open."""
         self._expiry: IDelayedCall | None = None
 
     def expire_in(self, seconds: float) -> None:
@@ -184,19 +186,18 @@ class Bridge:
 
     def ended(self, side: Side) -> None:
         """A side's peer closed, or broke a rule."""
-        closed, broken = side.frames.closed, side.frames.broken
+        broken = side.frames.broken
         other = side.other
         if broken is not None:
             self.ending = self.ending or broken
             gone = Ending(GOING_AWAY if side.client else UpstreamFailed.close_code, "the other side broke the protocol")
             self._close(*(broken, gone) if side.client else (gone, broken))
-        elif closed is not None:
-            self.ending = self.ending or closed
-            if not other._farewell and not other.parted:
-                other.parted = True  # its close frame went by
+        else:
+            self.ending = self.ending or side.frames.closed
+            other.parted = True  # now at the latest: the close frame went by
             self._closing()
             other.end_if_done()
-            side.end_if_done()
+        side.end_if_done()
 
     def lost(self, side: Side) -> None:
         """A side's connection has ended."""
@@ -205,13 +206,13 @@ class Bridge:
         if other.lost:
             self._end()
             return
+        gone = Ending(GOING_AWAY if side.client else UpstreamFailed.close_code, "the other side is gone")
+        self.ending = self.ending or gone
         if side.frames.passing:
             other.abort()  # the frame under way will never be whole, and must not look so
             return
         side.resumeProducing()
-        if not other.parted:
-            code = GOING_AWAY if side.client else UpstreamFailed.close_code
-            other.close(Ending(code, "the other side is gone"))
+        other.close(gone)
         self._closing()
 
     def abort(self) -> None:
