@@ -50,12 +50,7 @@ class Upgrade(Relay):
 
     def offered(self, subprotocols: list[str]) -> Deferred[Answer]:
         self._offer = [name for name in subprotocols if not name.startswith(BEARER)]
-        self._request.relay = self
-        self.start()
         return self._answered
-
-    def malformed(self, error: GatewayError) -> None:
-        self._request.refuse(error)
 
     # -- the upstream's -------------------------------------------------------------------------------------------
 
@@ -114,7 +109,7 @@ class Upgrade(Relay):
         request = self._request
         self.instance.active -= 1
         request.sent = bridge.upstream.received
-        code = "null" if bridge.ending is None else bridge.ending.code
+        code = bridge.ending.code  # type: ignore[union-attr]
         request.log_more = f',"event":"close","received":{bridge.client.received},"closeCode":{code}'
         request.channel.detached_closed(request)
 

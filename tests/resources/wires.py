@@ -33,6 +33,9 @@ class Wire(StringTransport):
     def abortConnection(self) -> None:
         self.aborted = True
 
+    def unregisterProducer(self) -> None:
+        self.producer = None  # harmless where there is none, as with Twisted's own transports
+
     def setTcpNoDelay(self, enabled: bool) -> None:
         pass
 
