@@ -99,10 +99,14 @@ class Side(Protocol):
     # -- closing --------------------------------------------------------------------------------------------------
 
     def close(self, ending: Ending) -> None:
-        """Send a close frame of the gateway's own, once the frame under way is through; nothing goes after it."""
+        """Send a close frame of the gateway's own, once the frame under way is through; nothing goes after it.
+
+        A peer that broke a rule is told that, whatever else there is to tell.
+        """
         if self.parted or self.lost or self._farewell:
             return
         self.other.frames.mute()
+        ending = self.frames.broken or ending
         self._farewell = close_frame(ending, b"" if self.client else secrets.token_bytes(4))
         self._part()
 
@@ -182,20 +186,29 @@ class Bridge:
 
     def close(self, ending: Ending) -> None:
         """Close both sides: the client with ``ending``, the upstream because its client goes away."""
-        self._close(ending, Ending(GOING_AWAY, ending.reason))
+        self.ending = self.ending or ending
+        self.client.close(ending)
+        self.upstream.close(Ending(GOING_AWAY, ending.reason))
+        self._bridges.closing(self)
 
     def ended(self, side: Side) -> None:
-        """A side's peer closed, or broke a rule."""
-        broken = side.frames.broken
+        """A side's peer closed, or broke a rule.
+
+        Who broke a rule still gets what the other has to say to what came before, and then its close frame.
+        """
         other = side.other
+        broken = side.frames.broken
+        self.ending = self.ending or broken or side.frames.closed
+        self._bridges.closing(self)
         if broken is not None:
-            self.ending = self.ending or broken
-            gone = Ending(GOING_AWAY if side.client else UpstreamFailed.close_code, "the other side broke the protocol")
-            self._close(*(broken, gone) if side.client else (gone, broken))
+            other.close(Ending(_code_of_loss(side), "the other side broke the protocol"))
+            other.frames.stop_close()
+            if other.lost or other.frames.broken is not None:
+                side.close(broken)
         else:
-            self.ending = self.ending or side.frames.closed
+            if other.frames.broken is not None:
+                other.close(other.frames.broken)
             other.parted = True  # now at the latest: the close frame went by
-            self._closing()
             other.end_if_done()
         side.end_if_done()
 
@@ -206,28 +219,19 @@ class Bridge:
         if other.lost:
             self._end()
             return
-        gone = Ending(GOING_AWAY if side.client else UpstreamFailed.close_code, "the other side is gone")
+        gone = Ending(_code_of_loss(side), "the other side is gone")
         self.ending = self.ending or gone
         if side.frames.passing:
             other.abort()  # the frame under way will never be whole, and must not look so
             return
         side.resumeProducing()
         other.close(gone)
-        self._closing()
+        self._bridges.closing(self)
 
     def abort(self) -> None:
         """Cut both connections."""
         self.client.abort()
         self.upstream.abort()
-
-    def _close(self, client: Ending, upstream: Ending) -> None:
-        self.ending = self.ending or client
-        self.client.close(client)
-        self.upstream.close(upstream)
-        self._closing()
-
-    def _closing(self) -> None:
-        self._bridges.closing(self)
 
     def _end(self) -> None:
         if self._expiry is not None:
@@ -235,3 +239,8 @@ class Bridge:
             self._expiry = None
         self._bridges.ended(self)
         self._over(self)
+
+
+def _code_of_loss(side: Side) -> int:
+    """What the other peer is told when this side is of no more use: a client has gone away, an upstream failed."""
+    return GOING_AWAY if side.client else UpstreamFailed.close_code

@@ -243,10 +243,11 @@ class BreakingTests(BridgeCase):
     """Peers that break a rule."""
 
     def test_client_breaks_the_protocol(self) -> None:
-        """It gets 1002, its frame goes no further, and the upstream hears that its client is gone."""
+        """Its frame goes no further, the upstream hears that it is gone, and it gets 1002."""
         self.client.receive(frame(TEXT, b"not masked"))
-        self.assertEqual(list(map(code, self.client.taken_frames())), [1002])
         self.assertEqual(list(map(code, self.upstream.taken_frames())), [1001])
+        self.upstream.receive(close(1001))
+        self.assertEqual(list(map(code, self.client.taken_frames())), [1002])
         self.assertTrue(self.client.half_closed)
         self.assertFalse(self.upstream.half_closed)
         self.assertEqual(self.code_logged(), 1002)
@@ -254,33 +255,74 @@ class BreakingTests(BridgeCase):
     def test_upstream_breaks_the_protocol(self) -> None:
         """It gets 1002, and the client 1013."""
         self.upstream.receive(frame(TEXT, b"masked", masked=True))
+        self.assertEqual(list(map(code, self.client.taken_frames())), [1013])
+        self.client.receive(close(1013, masked=True))
         [farewell] = self.upstream.taken_frames()
         self.assertEqual((code(farewell), farewell.masked), (1002, True))
-        self.assertEqual(list(map(code, self.client.taken_frames())), [1013])
-        self.assertTrue(self.upstream.half_closed)
+        self.assertTrue(self.upstream.half_closed and self.client.half_closed)
         self.assertEqual(self.code_logged(), 1002)
 
+    def test_what_came_before_is_answered_first(self) -> None:
+        """As without a gateway, the answers to right messages arrive before the verdict on a wrong one."""
+        self.client.receive(frame(TEXT, b"right", masked=True) + frame(TEXT, b"not masked"))
+        self.upstream.receive(frame(TEXT, b"answer"))
+        self.upstream.receive(frame(TEXT, b"more") + close(1001))
+        *answers, verdict = self.client.taken_frames()
+        self.assertEqual([found.payload for found in answers], [b"answer", b"more"])
+        self.assertEqual(code(verdict), 1002)
+
+    def test_upstream_that_does_not_answer_the_loss(self) -> None:
+        """Nobody waits for it longer than for any close frame."""
+        self.client.receive(frame(TEXT, b"not masked"))
+        self.clock.advance(CLOSE_TIMEOUT)
+        self.assertTrue(self.client.aborted and self.upstream.aborted)
+
+    def test_upstream_is_lost_meanwhile(self) -> None:
+        """Then the verdict comes at once, and is still the client's own."""
+        self.client.receive(frame(TEXT, b"not masked"))
+        self.upstream.lose()
+        self.assertEqual(list(map(code, self.client.taken_frames())), [1002])
+        self.assertTrue(self.client.half_closed)
+
+    def test_upstream_was_lost_before(self) -> None:
+        """The client has been told so, and breaks a rule instead of answering."""
+        self.upstream.lose()
+        self.client.receive(frame(TEXT, b"not masked"))
+        self.assertEqual(list(map(code, self.client.taken_frames())), [1013])
+        self.assertTrue(self.client.half_closed)
+
+    def test_both_break_the_protocol(self) -> None:
+        """Each hears of its own fault."""
+        self.client.receive(frame(TEXT, b"not masked"))
+        self.upstream.taken()
+        self.upstream.receive(frame(TEXT, b"masked", masked=True))
+        self.assertEqual(list(map(code, self.client.taken_frames())), [1002])
+        self.assertTrue(self.client.half_closed and self.upstream.half_closed)
+
     def test_message_over_the_limit(self) -> None:
-        """1009 before anything of the frame that is too much has passed."""
+        """1009, and nothing of the frame that is too much has passed."""
         self.client.receive(frame(BINARY, bytes(LIMIT), masked=True))
         self.upstream.taken()
         self.client.receive(frame(BINARY, bytes(LIMIT + 1), masked=True)[:8])
-        self.assertEqual(list(map(code, self.client.taken_frames())), [1009])
         self.assertEqual(list(map(code, self.upstream.taken_frames())), [1001])
+        self.upstream.receive(close(1001))
+        self.assertEqual(list(map(code, self.client.taken_frames())), [1009])
 
     def test_fragments_over_the_limit(self) -> None:
         """Fragments count together."""
         self.upstream.receive(frame(BINARY, bytes(600), final=False) + frame(0, bytes(401)))
         self.assertEqual([found.opcode for found in self.client.taken_frames()], [BINARY, CLOSE])
+        self.client.receive(close(1013, masked=True))
         self.assertEqual(list(map(code, self.upstream.taken_frames())), [1009])
 
     def test_what_follows_is_read_and_dropped(self) -> None:
         """The rest of a broken peer's bytes goes nowhere, but is taken, so that no reset overtakes the close frame."""
         self.client.receive(frame(TEXT, b"not masked"))
+        self.upstream.receive(close(1001))
         self.upstream.taken()
         self.client.receive(frame(TEXT, b"masked", masked=True) * 100)
         self.assertEqual(self.upstream.taken(), b"")
-        self.assertFalse(self.client.aborted)
+        self.assertFalse(self.client.aborted or self.client.paused)
 
     def test_rule_broken_while_closing(self) -> None:
         """One who breaks a rule instead of answering a close frame is not waited for."""
@@ -290,9 +332,25 @@ class BreakingTests(BridgeCase):
         self.assertEqual(self.code_logged(), 1012)
         self.assertEqual(len(self.client.taken_frames()), 1)
 
+    def test_rule_broken_instead_of_answering(self) -> None:
+        """The same when it is the other peer that closes."""
+        self.upstream.receive(close(1000))
+        self.client.receive(frame(TEXT, b"not masked"))
+        self.assertEqual(list(map(code, self.client.taken_frames())), [1000])
+        self.assertEqual(list(map(code, self.upstream.taken_frames())), [1001])
+        self.assertTrue(self.client.half_closed)
+
+    def test_stop_while_the_verdict_waits(self) -> None:
+        """A gateway that stops still tells the broken peer what it broke."""
+        self.client.receive(frame(TEXT, b"not masked"))
+        self.bridges.close_all()
+        self.assertEqual(list(map(code, self.client.taken_frames())), [1002])
+
     def test_close_code_that_may_not_be_sent(self) -> None:
         """It is not passed on: 1002."""
         self.client.receive(close(1006, masked=True))
+        self.assertEqual(list(map(code, self.upstream.taken_frames())), [1001])
+        self.upstream.receive(close(1001))
         self.assertEqual(list(map(code, self.client.taken_frames())), [1002])
 
 
