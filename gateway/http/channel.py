@@ -11,6 +11,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from gateway.core.addresses import normal
 from gateway.core.errors import (
     BadRequest,
     BodyTooLarge,
@@ -79,7 +80,7 @@ class HTTPChannel(Protocol):
         transport: Any = self.transport
         transport.setTcpNoDelay(True)
         transport.registerProducer(self, True)
-        self.peer = getattr(transport.getPeer(), "host", "")
+        self.peer = normal(getattr(transport.getPeer(), "host", ""))
         self.trusted = self.peer in self.site.trusted
         self.secure = getattr(transport, "getPeerCertificate", None) is not None
         self._since = self.site.clock.seconds()
