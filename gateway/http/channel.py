@@ -151,6 +151,9 @@ class HTTPChannel(Protocol):
     # -- llhttp's callbacks ---------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        if self._replaying:
+            return
+        self._arm(None)  # each head has its own time
         self._target = b""
         self._fields: list[tuple[FieldName, bytes]] = []
         self._index: dict[bytes, bytes] = {}
@@ -349,18 +352,14 @@ class HTTPChannel(Protocol):
         if self._lingering:
             if waited >= limits.linger_timeout:
                 self.abort()
-        elif self._receiving is not None:
-            if waited >= limits.body_timeout and not self._paused:
+        elif self._paused:
+            pass  # what is not read cannot be late
+        elif self._receiving is not None or self._in_head:
+            if waited >= (limits.head_timeout if self._in_head else limits.body_timeout):
                 self._broken(RequestTimeout())
-        elif self._in_head and not self._paused:
-            if waited >= limits.head_timeout:
-                self._broken(RequestTimeout())
-        elif (
-            self._current is None
-            and not self._waiting
-            and waited >= (limits.idle_timeout if self._served else limits.head_timeout)
-        ):
-            self._close(lingering=False)
+        elif self._current is None and not self._waiting:  # noqa: SIM102
+            if waited >= (limits.idle_timeout if self._served else limits.head_timeout):
+                self._close(lingering=False)
         if self._current is not None and self._current.relay is not None:
             self._current.relay.check(now)
 
