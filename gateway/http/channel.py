@@ -419,7 +419,7 @@ class HTTPChannel(Protocol):
         llhttp has stopped at the end of the head, so the body is read by a new parser, told its framing first.
         """
         request = self._current
-        if self._held is None or request is None:
+        if request is None or not request.upgrading:
             return
         request.upgrading = False
         self._parser = HttpRequestParser(self)
@@ -429,11 +429,14 @@ class HTTPChannel(Protocol):
             self._replaying = True
             self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: replayed\r\n" + framing + b"\r\n\r\n")
             self._replaying = False
-        self.site.clock.callLater(0, self._replay)
+        if self._held:
+            self.site.clock.callLater(0, self._replay)  # what comes until then is held, too
+        else:
+            self._held = None
 
     def _replay(self) -> None:
         held, self._held = self._held, None
-        if held is not None and self.connected and not self._lingering:
+        if held and self.connected and not self._lingering:
             self.dataReceived(held)
 
     def detach(self) -> tuple[ITransport, bytes]:
