@@ -86,6 +86,15 @@ class Client:
         found, self._data = self._data[:size], self._data[size:]
         return found
 
+    def some(self, size: int) -> bytes:
+        """What comes next, at most ``size`` bytes.
+
+        :raises EOFError: when the connection ends first.
+        """
+        if not self._data:
+            self._more()
+        return self.exactly(min(size, len(self._data)))
+
     def rest(self) -> bytes:
         """All that comes until the gateway ends the connection.
 
