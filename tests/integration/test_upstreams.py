@@ -14,7 +14,8 @@ from typing import NamedTuple
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Authority
-from tests.integration.origin import Origin, talk
+from tests.integration.client import Client
+from tests.integration.origin import Origin, close, talk
 from tests.integration.processes import free_port, start_gateway, wait_for
 
 HEAD = """
@@ -151,6 +152,14 @@ class TLSTests(UpstreamCase):
         for path in ("/misnamed", "/unknown", "/platform"):
             self.assertEqual(self.refused(path), (502, "UPSTREAM_UNAVAILABLE"), path)
         self.assertEqual(len(self.platform.verified.received), before)
+
+    def test_cut(self) -> None:
+        """An answer that a connection ends without ending TLS may have been cut by anybody: so is the client's."""
+        self.platform.verified.plan((b"HTTP/1.1 200 OK\r\n\r\nhalf", close))
+        with Client(self.platform.port) as client:
+            client.send(b"GET /verified HTTP/1.1\r\nHost: a\r\n\r\n")
+            with self.assertRaises(ConnectionResetError):
+                client.until(b"0\r\n\r\n")
 
 
 class BalanceTests(UpstreamCase):

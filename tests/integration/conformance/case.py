@@ -25,7 +25,7 @@ PAGE = "https://app.example.com"
 CONFIG = """
 [server]
 listen = ["tcp:{port}:interface=127.0.0.1"]
-admin = "tcp:{admin}:interface=127.0.0.1"
+admin = ""
 workers = 0
 trusted_proxies = ["127.0.0.2", "10.0.0.0/8"]
 {server}
@@ -110,14 +110,12 @@ class Place(NamedTuple):
 
     origin: Origin
     gateway: Process
-    admin: int
-    """Its admin port."""
 
 
 @cache
 def place(server: str = 'max_body = "200 MiB"') -> Place:
     """A gateway with these lines in ``[server]``; started once, and ended with the tests."""
-    origin, port, admin = Origin(), free_port(), free_port()
+    origin, port = Origin(), free_port()
     full = socket.create_server(("127.0.0.1", 0), backlog=0)
     waiting = [socket.socket() for _ in range(4)]  # they fill its backlog: who comes now waits for an answer in vain
     for client in waiting:
@@ -126,13 +124,11 @@ def place(server: str = 'max_body = "200 MiB"') -> Place:
     for end in (full, *waiting):
         atexit.register(end.close)
     gateway = start_gateway(
-        CONFIG.format(
-            port=port, admin=admin, server=server, secret=SECRET, origin=origin.port, full=full.getsockname()[1]
-        ),
+        CONFIG.format(port=port, server=server, secret=SECRET, origin=origin.port, full=full.getsockname()[1]),
         port,
     )
     atexit.register(gateway.stop)
-    return Place(origin, gateway, admin)
+    return Place(origin, gateway)
 
 
 def token(role: str = "user") -> str:
@@ -154,7 +150,7 @@ class WireTestCase(SynchronousTestCase):
     """A client, the gateway and its origin, which answers ``ok`` unless a test says something else."""
 
     def setUp(self) -> None:
-        self.origin, self.gateway, self.admin = place()
+        self.origin, self.gateway = place()
         self.origin.reset()
 
     def client(self, source: str = "127.0.0.1") -> Client:

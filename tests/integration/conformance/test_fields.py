@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.integration.client import Answer, Client
+from tests.integration.client import Answer
 from tests.integration.conformance.case import PAGE, PROXY, WireTestCase, head, token
 from tests.integration.origin import close
 
@@ -241,7 +241,7 @@ class CorsTests(WireTestCase):
                 self.ask(head("/api/users", f"Origin: {origin}", asking, method="OPTIONS"), bodiless=True),
             ):
                 self.assertNotIn(b"\r\nAccess-Control-", answer.head, origin)
-                self.assertIn("Origin", answer.values("Vary"))
+                self.assertIn("Origin", ", ".join(answer.values("Vary")).split(", "))
 
     def test_an_origins_own_fields_are_never_doubled(self) -> None:
         """The gateway's stand alone; the origin's Vary stays beside them."""
@@ -256,18 +256,3 @@ class CorsTests(WireTestCase):
         self.assertEqual(answer.values("Access-Control-Allow-Credentials"), [])
         self.assertEqual(sorted(answer.values("Vary")), ["Accept-Encoding", "Origin"])
         self.assertNotIn(b"ccess-", self.ask(head("/open")).head)
-
-
-class MetricsTests(WireTestCase):
-    """What counters are called."""
-
-    def test_labels_hold_no_paths(self) -> None:
-        """Routes are named, and what clients made up is not."""
-        for path in ("/open/made-up", "/made-up", "/api/users/made-up"):
-            self.ask(head(path))
-        with Client(self.admin) as client:
-            client.send(head("/metrics"))
-            counted = client.answer()
-        self.assertEqual(counted.status, 200)
-        self.assertIn(b'route="/open"', counted.body)
-        self.assertNotIn(b"made-up", counted.body)

@@ -312,9 +312,7 @@ class TimeoutTests(WireTestCase):
     """Clients that take their time."""
 
     def setUp(self) -> None:
-        self.origin, self.gateway, self.admin = place(
-            'head_timeout = "400ms"\nbody_timeout = "400ms"\nidle_timeout = "400ms"'
-        )
+        self.origin, self.gateway = place('head_timeout = "400ms"\nbody_timeout = "400ms"\nidle_timeout = "400ms"')
         self.origin.reset()
 
     def test_head_that_does_not_end(self) -> None:
