@@ -153,7 +153,6 @@ class HTTPChannel(Protocol):
     def on_message_begin(self) -> None:
         if self._replaying:
             return
-        self._arm(None)  # each head has its own time
         self._target = b""
         self._fields: list[tuple[FieldName, bytes]] = []
         self._index: dict[bytes, bytes] = {}
