@@ -38,7 +38,16 @@ CHUNK_FRAMING = 16
 
 _NONE: frozenset[bytes] = frozenset()
 _VERSIONS = {"1.1": b"HTTP/1.1", "1.0": b"HTTP/1.0"}
-_REFUSED_METHODS = {b"TRACE": MethodNotAllowed, b"CONNECT": NotImplementedHere}
+_OTHER_PROTOCOLS = (
+    *(b"SOURCE", b"ANNOUNCE", b"DESCRIBE", b"SETUP", b"PLAY", b"PAUSE", b"RECORD", b"REDIRECT", b"TEARDOWN", b"FLUSH"),
+    *(b"GET_PARAMETER", b"SET_PARAMETER"),
+)
+"""Methods of Icecast and RTSP, whose request lines llhttp reads as if they were HTTP's."""
+
+_REFUSED_METHODS = {
+    b"TRACE": MethodNotAllowed,
+    **dict.fromkeys((b"CONNECT", *_OTHER_PROTOCOLS), NotImplementedHere),
+}
 
 
 class HTTPChannel(Protocol):

@@ -16,6 +16,7 @@ from gateway.core.errors import UpstreamFailed
 HEAD_LIMIT = 64 * 1024
 FIELDS_LIMIT = 256
 _BODILESS = (204, 304)
+_VERSIONS = ("1.1", "1.0")
 
 
 class Framing(Enum):
@@ -190,10 +191,13 @@ class UpstreamConnection(Protocol):
     def on_headers_complete(self) -> None:
         parser = self._parser
         status = parser.get_status_code()
+        version = parser.get_http_version()
+        if version not in _VERSIONS:
+            raise UpstreamFailed("The service behind this path gave an answer that is not HTTP/1")
         self._in_body = True
         self._head_bytes = 0
         framing = self.reader.answer_head(  # type: ignore[union-attr]
-            status, self._reason, self._fields, parser.get_http_version() == "1.1"
+            status, self._reason, self._fields, version == "1.1"
         )
         if framing is Framing.NONE and status >= 200 and status not in _BODILESS:
             # The answer to HEAD: llhttp would wait for its body, so another parser reads what comes next.

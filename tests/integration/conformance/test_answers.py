@@ -189,6 +189,8 @@ class FramingTests(WireTestCase):
             b"HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 0\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nX: a\x00\r\nContent-Length: 0\r\n\r\n",
             b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+            b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
             b"HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n",
             b"HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000 + b"\r\n\r\n",

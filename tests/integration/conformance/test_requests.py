@@ -207,6 +207,12 @@ class MethodTests(WireTestCase):
         self.assertRefused(501, head("api.example.com:443", method="CONNECT") + b"hello")
         self.assertRefused(501, head("/open", method="CONNECT") + b"hello")
 
+    def test_methods_of_other_protocols(self) -> None:
+        """RTSP and Icecast look like HTTP, and are not."""
+        for method, version in (("ANNOUNCE", "RTSP/1.0"), ("SETUP", "RTSP/1.0"), ("SOURCE", "ICE/1.0")):
+            self.assertRefused(501, head("/open", method=method, version=version))
+        self.assertRefused(501, head("/open", method="SOURCE"))
+
     def test_other_methods_pass(self) -> None:
         """With their bodies, GET's too."""
         for method in ("DELETE", "PUT", "PATCH", "OPTIONS", "PROPFIND", "GET"):
