@@ -70,14 +70,6 @@ rate_limit = false
 prefix = "/guests"
 upstream = "core"
 auth = "none"
-[[upstreams]]
-name = "echo"
-instances = ["http://127.0.0.1:{echo}"]
-[[routes]]
-prefix = "/api/ws"
-upstream = "echo"
-websocket = true
-rate_limit = false
 """
 
 
@@ -98,11 +90,7 @@ def platform() -> tuple[Origin, Process, Process]:
     """An origin, a Valkey and a gateway, started once for all tests and ended with them."""
     origin, valkey, port = Origin(), start_valkey(), free_port()
     atexit.register(valkey.stop)
-    echo = free_port()
-    echo_server = Process([sys.executable, "-m", "tests.platform.echo", str(echo)], echo)
-    echo_server.wait()
-    atexit.register(echo_server.stop)
-    config = CONFIG.format(port=port, redis=valkey.port, secret=SECRET, origin=origin.port, echo=echo)
+    config = CONFIG.format(port=port, redis=valkey.port, secret=SECRET, origin=origin.port)
     gateway = start_gateway(config, port)
     atexit.register(gateway.stop)
     return origin, valkey, gateway
@@ -187,68 +175,13 @@ class GatewayTests(SynchronousTestCase):
         self.assertNotIn(sent, self.gateway.said())
 
 
-class WebSocketTests(SynchronousTestCase):
-    """The bridge, between a raw client and an Autobahn server."""
-
-    def setUp(self) -> None:
-        self.port = platform()[2].port
-
-    def handshake(self, *lines: str, path: str = "/api/ws/echo") -> tuple[socket.socket, bytes]:
-        client = socket.create_connection(("127.0.0.1", self.port), 5)
-        self.addCleanup(client.close)
-        upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
-        client.sendall(get(path, *upgrade, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", *lines))
-        return client, read_message(client)
-
-    def frame(self, opcode: int, payload: bytes) -> bytes:
-        size = len(payload)
-        length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
-        return bytes((0x80 | opcode,)) + length + bytes(4) + payload  # a mask of zeros
-
-    def test_messages_pass_both_ways(self) -> None:
-        """Text and binary are echoed, and the close code comes back."""
-        client, answer = self.handshake(f"Authorization: Bearer {token()}")
-        self.assertIn(b" 101 ", answer[:20])
-        for opcode in (1, 2):
-            client.sendall(self.frame(opcode, b"hello"))
-            self.assertEqual(client.recv(100), bytes((0x80 | opcode, 5)) + b"hello")
-        client.sendall(self.frame(8, (3001).to_bytes(2, "big")))
-        self.assertEqual(client.recv(100)[2:4], (3001).to_bytes(2, "big"))
-
-    def test_guards_stand_before_the_upgrade(self) -> None:
-        """No token: 401. A page of another origin: 403. No upgrade: 426."""
-        self.assertIn(b" 401 ", self.handshake()[1][:20])
-        bearer = f"Authorization: Bearer {token()}"
-        self.assertIn(b" 403 ", self.handshake(bearer, "Origin: https://evil.example")[1][:20])
-        self.assertIn(b" 426 ", talk(self.port, get("/api/ws/echo", bearer))[:20])
-
-    def test_token_in_the_subprotocol(self) -> None:
-        """Browsers send it there; it is not passed on, and only what the server selects is answered."""
-        _, answer = self.handshake(f"Sec-WebSocket-Protocol: mcp, bearer.{token()}")
-        self.assertIn(b" 101 ", answer[:20])
-        self.assertIn(b"Sec-WebSocket-Protocol: mcp\r\n", answer)
-        self.assertNotIn(b"bearer", answer)
-
-    def test_refusal_of_the_upstream_is_relayed(self) -> None:
-        """Its status comes back as it is."""
-        self.assertIn(b" 404 ", self.handshake(f"Authorization: Bearer {token()}", path="/api/ws/none")[1][:20])
-
-    def test_expired_token_closes_the_socket(self) -> None:
-        """1008 when the token's time is over."""
-        client, answer = self.handshake(f"Authorization: Bearer {token(exp=time.time() + 1)}")
-        self.assertIn(b" 101 ", answer[:20])
-        self.assertEqual(client.recv(100)[2:4], (1008).to_bytes(2, "big"))
-
-
 class RedisAwayTests(SynchronousTestCase):
     """What holds when Redis is gone."""
 
     def test_requests_go_on_and_limits_too(self) -> None:
         """With Valkey killed, users are served and guests are still limited, by this process."""
         origin, valkey, port = Origin(), start_valkey(), free_port()
-        gateway = start_gateway(
-            CONFIG.format(port=port, redis=valkey.port, secret=SECRET, origin=origin.port, echo=1), port
-        )
+        gateway = start_gateway(CONFIG.format(port=port, redis=valkey.port, secret=SECRET, origin=origin.port), port)
         try:
             authorization = f"Authorization: Bearer {token()}"
             self.assertIn(b" 200 ", talk(port, get("/api/users", authorization))[:20])
@@ -269,9 +202,7 @@ class StartTests(SynchronousTestCase):
         """A wrong file ends the start with all its mistakes, and no secret."""
         path = self.mktemp()
         Path(path).write_text(
-            CONFIG.format(port=1, redis=1, secret="short-secret", origin=1, echo=1).replace(
-                '"gone"\nauth', '"nobody"\nauth'
-            )
+            CONFIG.format(port=1, redis=1, secret="short-secret", origin=1).replace('"gone"\nauth', '"nobody"\nauth')
             + "\n[serverr]\nx = 1\n"
         )
         twistd = str(Path(sys.executable).parent / "twistd")
@@ -292,7 +223,7 @@ class StartTests(SynchronousTestCase):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             path = Path(self.mktemp()).resolve()
-            path.write_text(CONFIG.format(port=port, redis=1, secret=SECRET, origin=1, echo=1))
+            path.write_text(CONFIG.format(port=port, redis=1, secret=SECRET, origin=1))
             twistd = str(Path(sys.executable).parent / "twistd")
             ended = subprocess.run(
                 [twistd, "-n", "--pidfile=", "smartgate", "--config", str(path)],
@@ -307,9 +238,7 @@ class StartTests(SynchronousTestCase):
     def test_sigterm_ends_it_cleanly(self) -> None:
         """SIGTERM: it ends by that signal, as twistd does once the reactor has stopped."""
         port = free_port()
-        config = CONFIG.format(port=port, redis=1, secret=SECRET, origin=1, echo=1).replace(
-            "redis://127.0.0.1:1/0", "memory:"
-        )
+        config = CONFIG.format(port=port, redis=1, secret=SECRET, origin=1).replace("redis://127.0.0.1:1/0", "memory:")
         self.assertIn(start_gateway(config, port).stop(), (0, -signal.SIGTERM))
 
 
