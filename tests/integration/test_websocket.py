@@ -6,6 +6,7 @@ import atexit
 import json
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -26,7 +27,10 @@ from tests.resources.wires import BINARY, CLOSE, PING, PONG, TEXT, Frame, close,
 
 CONFIG = """
 [server]
-listen = ["tcp:{port}:interface=127.0.0.1"]
+listen = [
+    "tcp:{port}:interface=127.0.0.1",
+    "ssl:{secure}:interface=127.0.0.1:privateKey={ca_file}:certKey={ca_file}",
+]
 admin = "tcp:{admin}:interface=127.0.0.1"
 workers = 0
 [redis]
@@ -113,22 +117,22 @@ def echoes() -> tuple[int, int, str]:
     return *ports, file.name
 
 
-def started(upstream: Upstream, idle_ping: str = "30s") -> tuple[Process, int]:
-    """A gateway, and its admin port."""
+def started(upstream: Upstream, idle_ping: str = "30s") -> tuple[Process, int, int]:
+    """A gateway, its admin port, and the one where it speaks TLS."""
     echo, tls, ca_file = echoes()
-    port, admin = free_port(), free_port()
-    ports = {"port": port, "admin": admin, "echo": echo, "tls": tls, "raw": upstream.port}
+    port, admin, secure = free_port(), free_port(), free_port()
+    ports = {"port": port, "admin": admin, "secure": secure, "echo": echo, "tls": tls, "raw": upstream.port}
     config = CONFIG.format(**ports, secret=SECRET, idle_ping=idle_ping, ca_file=ca_file)
-    return start_gateway(config, port), admin
+    return start_gateway(config, port), admin, secure
 
 
 @cache
-def shared() -> tuple[Process, int, Upstream]:
-    """A gateway for all tests, its admin port, and a raw upstream."""
+def shared() -> tuple[Process, int, int, Upstream]:
+    """A gateway for all tests, its admin and TLS ports, and a raw upstream."""
     upstream = Upstream()
-    gateway, admin = started(upstream)
+    gateway, admin, secure = started(upstream)
     atexit.register(gateway.stop)
-    return gateway, admin, upstream
+    return gateway, admin, secure, upstream
 
 
 def bearer(**claims: object) -> str:
@@ -140,8 +144,11 @@ class SocketCase(SynchronousTestCase):
     """Clients of the shared gateway."""
 
     def setUp(self) -> None:
-        self.gateway, self.admin, self.upstream = shared()
+        self.gateway, self.admin, self.secure, self.upstream = shared()
         self.port = self.gateway.port
+
+    def tearDown(self) -> None:
+        self.assertNotIn("Traceback", self.gateway.said())
 
     def connect(self, path: str = "/api/ws/echo", *lines: str) -> Peer:
         """A client's socket, with a token where no line is given."""
@@ -191,6 +198,20 @@ class BridgeTests(SocketCase):
         command = [sys.executable, "-m", "tests.platform.talk", url, token()]
         ended = subprocess.run([*command, *texts], cwd=ROOT, capture_output=True, text=True, timeout=30)
         self.assertEqual((ended.returncode, ended.stdout.split()), (0, list(texts)), ended.stderr)
+
+    def test_tls_client(self) -> None:
+        """A client that comes over TLS: messages, the close handshake, and a broken rule."""
+        context = ssl.create_default_context(cafile=echoes()[2])
+        client = connect(self.secure, "/api/ws/echo", bearer(), context=context)
+        self.addCleanup(client.connection.close)
+        client.send(BINARY, bytes(60_000))
+        self.assertEqual(client.receive(), Frame(BINARY, bytes(60_000), False, True))
+        client.close(3001)
+        self.assertEqual(client.closed_with(), 3001)
+        client = connect(self.secure, "/api/ws/echo", bearer(), context=context)
+        self.addCleanup(client.connection.close)
+        client.send(BINARY, bytes(65537))
+        self.assertEqual(client.closed_with(), 1009)
 
     def test_tls_upstream(self) -> None:
         """An https instance is reached over TLS, held against its authority."""
@@ -394,7 +415,7 @@ class OwnGatewayTests(SynchronousTestCase):
     def start(self, idle_ping: str = "30s") -> Process:
         self.upstream = Upstream()
         self.addCleanup(self.upstream.close)
-        gateway, _ = started(self.upstream, idle_ping)
+        gateway, _, _ = started(self.upstream, idle_ping)
         self.addCleanup(gateway.stop)
         return gateway
 

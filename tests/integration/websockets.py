@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import socket
+import ssl
 
 from tests.integration.origin import read_message
 from tests.resources.wires import CLOSE, Frame, close, frame
@@ -79,9 +80,11 @@ class Peer:
         return Frame(data[0] & 15, payload, not self.client, data[0] & 128 != 0)
 
 
-def connect(port: int, path: str, *lines: str) -> Peer:
+def connect(port: int, path: str, *lines: str, context: ssl.SSLContext | None = None) -> Peer:
     """Ask for a WebSocket; ``head`` of what is returned is the answer, whatever it is."""
     connection = socket.create_connection(("127.0.0.1", port), 5)
+    if context is not None:
+        connection = context.wrap_socket(connection, server_hostname="localhost")
     key = base64.b64encode(os.urandom(16)).decode()
     head = (f"GET {path} HTTP/1.1", "Host: api.example.com", *UPGRADE, f"Sec-WebSocket-Key: {key}", *lines)
     connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n")
