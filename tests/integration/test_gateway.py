@@ -15,7 +15,7 @@ from pathlib import Path
 import jwt
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.origin import Origin, read_message, talk
+from tests.integration.origin import Origin, talk
 from tests.integration.processes import (
     ROOT,
     SECRET,

@@ -74,7 +74,7 @@ class ProxyCase(SynchronousTestCase):
     def leaf(self) -> ReverseProxyResource:
         cluster = Cluster("core", [Instance(self.reactor, "http://192.0.2.1:8080")], "round-robin")
         settings = ProxySettings(**self.settings)
-        return ReverseProxyResource(self.reactor, cluster, settings, lambda *why: self.failures.append(why))
+        return ReverseProxyResource(cluster, settings, lambda *why: self.failures.append(why))
 
     def send(self, request: bytes) -> None:
         """A new client sends a request; the instance takes the connection, if one is attempted."""
