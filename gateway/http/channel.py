@@ -131,6 +131,9 @@ class HTTPChannel(Protocol):
         requests.extend(self._waiting)
         self._current = None
         self._waiting.clear()
+        producer, self._stock_producer = self._stock_producer, None
+        if producer is not None:
+            producer.stopProducing()
         for request in requests:
             request.connection_lost(reason)
             self.site.finished(request)
@@ -470,16 +473,26 @@ class HTTPChannel(Protocol):
 
 
 class _Pull:
-    """A pull producer of twisted.web, asked for more whenever there is room."""
+    """A pull producer of twisted.web, asked for more once a turn of the reactor while there is room."""
 
     def __init__(self, channel: HTTPChannel, producer: Any) -> None:
         self._channel = channel
         self._producer = producer
+        self._asks = False
 
     def resumeProducing(self) -> None:
+        if not self._asks:
+            self._asks = True
+            self._channel.site.clock.callLater(0, self._ask)
+
+    def _ask(self) -> None:
+        self._asks = False
         if self._channel._stock_producer is self and not self._channel.output_full:
+            self.resumeProducing()
             self._producer.resumeProducing()
-            self._channel.site.clock.callLater(0, self.resumeProducing)
 
     def pauseProducing(self) -> None:
         """It is not asked while the output is full."""
+
+    def stopProducing(self) -> None:
+        self._producer.stopProducing()
