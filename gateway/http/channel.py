@@ -73,7 +73,8 @@ class HTTPChannel(Protocol):
         self._held: bytes | None = None  # what came after an upgrade
         self._hold = False  # the sink of the body is full
         self._paused = False
-        self._lingering = False
+        self._closing = False
+        self._lingering = False  # closing, while the client may still send
         self._served = False  # a request was answered
         self._detached = False  # another protocol has the transport
         self._since = 0.0  # when what is waited for began
@@ -353,15 +354,15 @@ class HTTPChannel(Protocol):
         """After each step: read on, or not."""
         if self._receiving is None and not self._waiting and not self._paused and not self._hold and self._held is None:
             return
-        if self.connected:
+        if self.connected and not self._closing:
             self.update_reading()
 
     def check(self, now: float) -> None:
         """Give up what has been waited for too long; the site asks from time to time."""
         waited = now - self._since
         limits = self._limits
-        if self._lingering:
-            if waited >= limits.linger_timeout:
+        if self._closing:  # a client that does not take its last answer is cut, too
+            if waited >= (limits.linger_timeout if self._lingering else limits.idle_timeout):
                 self.abort()
         elif self._paused:
             pass  # what is not read cannot be late
@@ -378,12 +379,12 @@ class HTTPChannel(Protocol):
         """Close after what is written; ``lingering`` while the client may still send, so that no reset eats the answer
         (RFC 9112 section 9.6). Requests that were read behind the last one are not served.
         """
-        self._deaf = True
+        self._deaf = self._closing = True
         self._waiting.clear()
+        self._since = self.site.clock.seconds()
         transport: Any = self.transport
         if lingering and hasattr(transport, "loseWriteConnection") and not self.secure:
             self._lingering = True
-            self._since = self.site.clock.seconds()
             self.update_reading()
             transport.loseWriteConnection()
         else:
@@ -395,7 +396,8 @@ class HTTPChannel(Protocol):
         if self._detached:
             return
         if self._current is None and not self._waiting:
-            self._close(lingering=False)
+            if not self._closing:
+                self._close(lingering=False)
         else:
             for request in (self._current, *self._waiting):
                 if request is not None:
