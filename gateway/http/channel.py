@@ -155,7 +155,10 @@ class HTTPChannel(Protocol):
         producer = self._stock_producer
         if producer is not None:
             producer.resumeProducing()
-        elif self._current is not None and self._current.relay is not None:
+        elif self._current is None:
+            self._advance()
+            self._settle()
+        elif self._current.relay is not None:
             self._current.relay.resume()
 
     def stopProducing(self) -> None:
@@ -271,9 +274,9 @@ class HTTPChannel(Protocol):
         self._waiting.append(request)
 
     def _advance(self) -> None:
-        """Begin the next request, unless one is still being answered."""
+        """Begin the next request, unless one is still being answered, or the client takes no answers."""
         self._advancing = True
-        while self._current is None and self._waiting:
+        while self._current is None and self._waiting and not self.output_full:
             request = self._current = self._waiting.popleft()
             if request.upgrading and request.clientproto == b"HTTP/1.0":
                 self.ignore_upgrade()
@@ -338,6 +341,7 @@ class HTTPChannel(Protocol):
         pause = not self._lingering and (
             self._hold
             or bool(self._waiting)
+            or (self.output_full and receiving is None)
             or (receiving is not None and receiving.sink is None and receiving.body_received >= HELD_LIMIT)
             or (self._held is not None and len(self._held) >= HELD_LIMIT)
         )
@@ -352,9 +356,14 @@ class HTTPChannel(Protocol):
 
     def _settle(self) -> None:
         """After each step: read on, or not."""
-        if self._receiving is None and not self._waiting and not self._paused and not self._hold and self._held is None:
-            return
-        if self.connected and not self._closing:
+        if (
+            self._receiving is not None
+            or self._waiting
+            or self._paused
+            or self._hold
+            or self._held is not None
+            or self.output_full
+        ) and (self.connected and not self._closing):
             self.update_reading()
 
     def check(self, now: float) -> None:
@@ -363,6 +372,9 @@ class HTTPChannel(Protocol):
         limits = self._limits
         if self._closing:  # a client that does not take its last answer is cut, too
             if waited >= (limits.linger_timeout if self._lingering else limits.idle_timeout):
+                self.abort()
+        elif self._current is None and self.output_full:  # it is the client who has to take something
+            if waited >= limits.idle_timeout:
                 self.abort()
         elif self._paused:
             pass  # what is not read cannot be late
