@@ -276,7 +276,7 @@ class HTTPChannel(Protocol):
     def _advance(self) -> None:
         """Begin the next request, unless one is still being answered, or the client takes no answers."""
         self._advancing = True
-        while self._current is None and self._waiting and not self.output_full:
+        while self._current is None and self._waiting and not self.output_full and not self._closing:
             request = self._current = self._waiting.popleft()
             if request.upgrading and request.clientproto == b"HTTP/1.0":
                 self.ignore_upgrade()
