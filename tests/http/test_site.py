@@ -1,0 +1,213 @@
+"""Tests of gateway.http.site: who asks, under which id, and how a listener ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import IResource, Resource
+
+from gateway.core.errors import Forbidden
+from gateway.http.site import Limits, Site
+from tests.http.wire import ByHand, Echo, Gateway, SecureWire, Wire, ask, read_answers
+
+
+class Raising(Resource):
+    """A leaf that fails."""
+
+    isLeaf = True
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def render(self, request: Any) -> int:
+        raise self._error
+
+
+class LocalWire(Wire):
+    """A connection on a Unix socket."""
+
+    def getPeer(self) -> UNIXAddress:  # type: ignore[override]
+        return UNIXAddress(b"/run/peer")
+
+
+class SiteTestCase(SynchronousTestCase):
+    """A gateway behind a proxy at 10.0.0.0/8."""
+
+    def setUp(self) -> None:
+        self.gateway = Gateway(trusted=("10.0.0.0/8",))
+        self.hand = ByHand()
+        self.gateway.plant(b"/hand", self.hand)
+        self.gateway.plant(b"/echo", Echo())
+
+    def asked(self, *lines: str, peer: str = "192.0.2.1", of: Any = Wire) -> Any:
+        """The request that a client at ``peer`` made."""
+        self.gateway.connect(peer, of).send(ask("/hand", *lines))
+        return self.hand.requests[-1]
+
+
+class IdentityTests(SiteTestCase):
+    """Whom a request is from."""
+
+    def test_request_ids(self) -> None:
+        """Each request has its own, in its answer and in its record."""
+        client = self.gateway.connect()
+        client.send(ask("/echo"), ask("/echo"))
+        ids = [answer.fields["X-Request-ID"] for answer in read_answers(client.received)]
+        self.assertEqual(len(set(ids)), 2)
+        self.assertEqual(ids, [request.id for request in self.gateway.recorded])
+
+    def test_an_id_from_a_trusted_proxy(self) -> None:
+        """It is kept when it is harmless."""
+        self.assertEqual(self.asked("X-Request-ID: abcd-1234", peer="10.0.0.1").id, "abcd-1234")
+        self.assertNotIn("{", self.asked("X-Request-ID: {abcd-1234}", peer="10.0.0.1").id)
+
+    def test_an_id_from_anybody(self) -> None:
+        """It is replaced."""
+        self.assertNotEqual(self.asked("X-Request-ID: abcd-1234").id, "abcd-1234")
+
+    def test_forwarded_by_a_trusted_proxy(self) -> None:
+        """The client is who the proxy says, and so is the scheme."""
+        lines = ("X-Forwarded-For: 6.6.6.6, 198.51.100.7", "X-Forwarded-Proto: HTTPS")
+        request = self.asked(*lines, peer="10.0.0.1")
+        self.assertEqual((request.remote, request.isSecure()), ("198.51.100.7", True))
+
+    def test_forwarded_by_anybody(self) -> None:
+        """It counts for nothing."""
+        request = self.asked("X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: https")
+        self.assertEqual((request.remote, request.isSecure()), ("192.0.2.1", False))
+
+    def test_a_trusted_proxy_that_says_nothing(self) -> None:
+        """Then it is the client itself."""
+        request = self.asked(peer="10.0.0.1")
+        self.assertEqual((request.remote, request.isSecure()), ("10.0.0.1", False))
+
+    def test_plain_http_in_front_of_tls(self) -> None:
+        """A trusted proxy may say so."""
+        self.assertTrue(self.asked(of=SecureWire).isSecure())
+        self.assertFalse(self.asked("X-Forwarded-Proto: http", peer="10.0.0.1", of=SecureWire).isSecure())
+
+    def test_ipv4_in_ipv6(self) -> None:
+        """A listener for both families sees IPv4 clients under IPv6 addresses; for us they are IPv4, trusted or not."""
+        self.assertEqual(self.asked(peer="::ffff:192.0.2.9").remote, "192.0.2.9")
+        self.assertEqual(self.asked("X-Forwarded-For: 198.51.100.7", peer="::ffff:10.0.0.1").remote, "198.51.100.7")
+
+    def test_a_peer_without_an_address(self) -> None:
+        """A client on a Unix socket has none."""
+        self.assertEqual(self.asked(of=LocalWire).remote, "")
+
+
+class AnswerTests(SiteTestCase):
+    """What every answer has, and what failures look like."""
+
+    def test_own_lines(self) -> None:
+        """The date, anew each second, and the constant lines."""
+        client = self.gateway.connect()
+        for _ in range(3):
+            client.send(ask("/echo"))
+            self.gateway.clock.advance(0.6)
+        answers = read_answers(client.received)
+        self.assertEqual({answer.fields["X-Own"] for answer in answers}, {"yes"})
+        self.assertEqual(
+            [answer.fields["Date"] for answer in answers],
+            ["Thu, 01 Jan 1970 00:00:00 GMT"] * 2 + ["Thu, 01 Jan 1970 00:00:01 GMT"],
+        )
+
+    def test_a_path_that_is_not_there(self) -> None:
+        """The standard error format, on a connection that goes on."""
+        client = self.gateway.connect()
+        client.send(ask("/nowhere"), ask("/echo"))
+        answers = read_answers(client.received)
+        self.assertEqual(
+            [(answer.status, answer.fields["Connection"]) for answer in answers], [(404, None), (200, None)]
+        )
+        self.assertIn(f'"requestId":"{answers[0].fields["X-Request-ID"]}"'.encode(), answers[0].body)
+
+    def site(self, locate: Any) -> Wire:
+        clock = Clock()
+        return Wire(clock, Site(clock, locate, self.recorded.append, Limits()).buildProtocol(None))
+
+    def test_a_leaf_that_refuses(self) -> None:
+        """Its error is the answer."""
+        self.recorded: list[Any] = []
+        client = self.site(lambda path: Raising(Forbidden()))
+        client.send(ask())
+        self.assertEqual(read_answers(client.received)[0].code, "FORBIDDEN")
+
+    def test_a_leaf_that_fails(self) -> None:
+        """500 without details; the log has them, and the request's id."""
+        self.recorded = []
+        client = self.site(lambda path: Raising(ValueError("a secret")))
+        client.send(ask(), ask())
+        answers = read_answers(client.received)
+        self.assertEqual([(answer.status, answer.code) for answer in answers], [(500, "INTERNAL_ERROR")] * 2)
+        self.assertNotIn(b"secret", client.received)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
+        self.assertEqual([request.status for request in self.recorded], [500, 500])
+
+    def test_a_tree_that_fails(self) -> None:
+        """Looking for the leaf may fail, too."""
+        self.recorded = []
+
+        def locate(path: bytes) -> IResource:
+            raise KeyError(path)
+
+        client = self.site(locate)
+        client.send(ask())
+        self.assertEqual(read_answers(client.received)[0].status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class EndTests(SiteTestCase):
+    """How a gateway stops."""
+
+    def drain(self) -> list[None]:
+        """Stop; the list has an entry once the last connection has closed."""
+        drained: list[None] = []
+        self.gateway.site.drain().addCallback(drained.append)
+        self.gateway.clock.advance(0)
+        return drained
+
+    def test_without_connections(self) -> None:
+        """There is nothing to wait for."""
+        self.assertEqual(self.drain(), [None])
+
+    def test_idle_connections_are_closed(self) -> None:
+        """At once, whether they have served or not."""
+        clients = [self.gateway.connect(), self.gateway.connect()]
+        clients[0].send(ask("/echo"))
+        self.assertEqual(self.drain(), [None])
+        self.assertEqual([client.ended for client in clients], ["closed", "closed"])
+
+    def test_requests_are_finished(self) -> None:
+        """The one being served and those behind it are answered; the last answer says that the connection closes."""
+        client = self.gateway.connect()
+        client.send(ask("/hand"))
+        drained = self.drain()
+        self.assertEqual((client.ended, drained), ("", []))
+        self.hand.requests[0].respond(200, b"", b"done")
+        self.gateway.clock.advance(0)
+        self.assertEqual((client.ended, drained), ("closed", [None]))
+        self.assertEqual(read_answers(client.received)[0].fields["Connection"], "close")
+
+    def test_connections_that_come_late(self) -> None:
+        """They serve one request."""
+        keeper = self.gateway.connect()
+        keeper.send(ask("/hand"))
+        self.drain()
+        client = self.gateway.connect()
+        client.send(ask("/echo"))
+        self.assertEqual((len(read_answers(client.received)), client.ended), (1, "closed"))
+
+    def test_abort(self) -> None:
+        """Whatever is left is cut, and its request recorded as incomplete or without an answer."""
+        clients = [self.gateway.connect(), self.gateway.connect()]
+        clients[0].send(ask("/hand"))
+        drained = self.drain()
+        self.gateway.site.abort()
+        self.gateway.clock.advance(0)
+        self.assertEqual([client.ended for client in clients], ["cut", "closed"])
+        self.assertEqual((drained, len(self.gateway.recorded)), ([None], 1))
