@@ -282,6 +282,8 @@ class Relay:
         if abort or not self._sent_all:
             connection.abort()
         elif connection.release():
+            if self._request.channel.output_full:
+                connection.transport.resumeProducing()  # it was paused for this client, not for the next one
             instance.give_back(connection)
 
     # -- the client -----------------------------------------------------------------------------------------------
