@@ -57,7 +57,7 @@ class Pool(Shape):
     """Where a connection belongs."""
 
     def idle_lost(self, connection: UpstreamConnection) -> None:
-        """A connection that was waiting for work has closed."""
+        """A connection that was waiting for work has closed, or is not to be used any more."""
 
 
 class UpstreamConnection(Protocol):
