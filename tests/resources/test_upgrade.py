@@ -166,7 +166,7 @@ class RefusedTests(UpgradeCase):
         self.assertEqual(field(answer, "WWW-Authenticate"), "Basic")
         self.assertEqual((field(answer, "Server"), field(answer, "X-Frame-Options")), ("", "DENY"))
         self.assertEqual(field(answer, "Connection"), "close")
-        self.assertTrue(self.client.disconnecting)
+        self.assertTrue(self.client.half_closed)
         self.assertEqual((self.instance.active, len(self.instance.idle)), (0, 1))
         self.assertEqual([(request.status, request.log_more) for request in self.recorded], [(401, "")])
         self.assertEqual(self.opened, [])
