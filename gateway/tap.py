@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.application import service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet import tcp
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
@@ -29,9 +30,9 @@ from gateway.guards.authorize import AuthorizeGuard
 from gateway.guards.cors import CorsGuard
 from gateway.guards.keys import PublishedKeys, fetching_client
 from gateway.guards.size import SizeGuard
+from gateway.http.poller import Poller
 from gateway.http.request import Request
 from gateway.http.site import Limits, Site
-from gateway.http.transport import ServerTransport
 from gateway.interfaces import IStore
 from gateway.resources.bridges import Bridges
 from gateway.resources.guarded import GuardedResource
@@ -80,6 +81,7 @@ class Gateway(service.Service):
 
     def __init__(self, reactor: Any, settings: Settings, twistd: Mapping[str, Any] | None = None) -> None:
         self._reactor = reactor
+        self._poller: Any = Poller(reactor)
         self._settings = settings
         self._twistd = {} if twistd is None else twistd
         self._ports: list[Any] = []
@@ -102,7 +104,7 @@ class Gateway(service.Service):
         if settings.redis.url == "memory:":
             return local
         redis = RedisStore(
-            reactor,
+            self._poller,
             settings.redis.url,
             settings.rate_limit.prefix,
             settings.rate_limit.window,
@@ -119,7 +121,7 @@ class Gateway(service.Service):
             upstream.name: Cluster(
                 upstream.name,
                 [
-                    Instance(self._reactor, url, upstream.keep_alive, upstream.max_idle, authorities(upstream.ca_file))
+                    Instance(self._poller, url, upstream.keep_alive, upstream.max_idle, authorities(upstream.ca_file))
                     for url in upstream.instances
                 ],
                 upstream.balance,
@@ -210,7 +212,7 @@ class Gateway(service.Service):
                 opened=self._opened,
             )
             if route.websocket
-            else ReverseProxyResource(self._reactor, cluster, proxying, report)
+            else ReverseProxyResource(cluster, proxying, report)
         )
         return self._guarded(guards, leaf, route, route.prefix)
 
@@ -288,14 +290,15 @@ class Gateway(service.Service):
             raise SystemExit(f"smartgate: {text}: {failures[0].getErrorMessage()}")
 
     def _listening(self, port: Any) -> None:
-        port.transport = ServerTransport
+        if getattr(port, "transport", None) is tcp.Server:  # a UNIX socket's is another
+            port.transport = self._poller.accept
         self._ports.append(port)
 
     def stopService(self) -> Deferred[Any]:
         """Take no more connections, let requests finish for ``server.drain`` seconds, then cut the rest."""
         super().stopService()
         drain = self._settings.server.drain
-        closing = [port.stopListening() for port in self._ports if hasattr(port, "stopListening")]
+        closing = [maybeDeferred(port.stopListening) for port in self._ports]
         self._admin.abort()
         drained = self._site.drain()
         self._bridges.close_all(drain / 2)
@@ -309,7 +312,7 @@ class Gateway(service.Service):
         for cluster in self._clusters.values():
             cluster.close()
         self._access_log.close()
-        return self._store.close()
+        return self._store.close().addCallback(lambda _: self._poller.close())
 
 
 def makeService(options: Options) -> service.IService:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.run import Counts, summary
+from tests.run import NO_NODE, Counts, summary
 
 
 class SummaryTests(SynchronousTestCase):
@@ -19,6 +19,15 @@ class SummaryTests(SynchronousTestCase):
         said = "FAILED (skips=1, failures=2, errors=3, successes=4)\n"
         self.assertEqual(summary(1, said), Counts(4, 6))
         self.assertEqual(summary(0, "PASSED (skips=2, successes=4)\n"), Counts(4, 2))
+
+    def test_without_node(self) -> None:
+        """Tests skipped for want of node, and only they, are counted apart."""
+        said = (
+            f"{'=' * 79}\n[SKIPPED]\n{NO_NODE}\n\ntests.a.B.test_c\ntests.a.B.test_d\n"
+            f"{'=' * 79}\n[SKIPPED]\nnot today\n\ntests.a.B.test_e\n"
+            f"{'-' * 79}\nRan 9 tests in 0.1s\n\nPASSED (skips=3, successes=6)\n"
+        )
+        self.assertEqual(summary(0, said), Counts(6, 1, 2))
 
     def test_no_tests(self) -> None:
         """A run of no tests is a failure, and so is one that never came to its summary."""

@@ -20,7 +20,7 @@ from twisted.plugin import getPlugins
 
 from gateway.core.addresses import Network as AnyNetwork
 from gateway.core.errors import BadRequest
-from gateway.core.paths import normalize
+from gateway.core.paths import merged, normalize
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
 _PORT_FIRST = re.compile(r"(?:tcp|tcp6|ssl):([^:]*)")
@@ -135,6 +135,8 @@ def prefix(value: str) -> str:
         raise ValueError(expected) from None
     if normal != value.encode():
         raise ValueError(f'in its normal form, "{normal.decode()}"')
+    if merged(value.encode()) != value.encode():
+        raise ValueError("a path without %2F and %5C, which upstreams may read as separators")
     if value in _HEALTH_PATHS:
         raise ValueError("another path: the gateway itself answers here")
     return value

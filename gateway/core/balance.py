@@ -38,8 +38,11 @@ class LeastRequests:
         """The least loaded of ``instances``, a non-empty sequence."""
         if len(instances) == 1:
             return instances[0]
-        self._turn = (self._turn + 1) % len(instances)
-        return min((*instances[self._turn :], *instances[: self._turn]), key=_active)
+        turn = self._turn % len(instances)
+        in_turn = (*instances[turn:], *instances[:turn])
+        picked = min(in_turn, key=_active)
+        self._turn = turn + in_turn.index(picked) + 1
+        return picked
 
 
 def _active(instance: Loaded) -> int:

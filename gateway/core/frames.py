@@ -43,6 +43,7 @@ class FrameReader:
 
     __slots__ = (
         "_between",
+        "_close_passes",
         "_fragments",
         "_held",
         "_inside",
@@ -72,6 +73,7 @@ class FrameReader:
         self._left = 0  # bytes of the frame under way that have not come yet
         self._passing = True  # whether these go on
         self._muted = False
+        self._close_passes = True
         self._inside = False  # a message whose final frame has not begun
         self._size = 0
         self._fragments = 0
@@ -91,6 +93,10 @@ class FrameReader:
         """Let no further frame pass; they are still checked, and the close frame looked for."""
         self._muted = True
         self._between = False
+
+    def stop_close(self) -> None:
+        """Let no close frame pass; what comes before it still does."""
+        self._close_passes = False
 
     def feed(self, data: bytes) -> bytes:
         """Read what came, and return what of it may go on; ``data`` itself when that is all of it."""
@@ -175,6 +181,7 @@ class FrameReader:
             return -1
         self._passing = not self._muted
         if opcode == CLOSE:
+            self._passing = self._passing and self._close_passes
             return end if self._close(self._unmasked(data, payload, end)) else -1
         if opcode == PONG and self._own_pong and self._unmasked(data, payload, end) == self._own_pong:
             self._passing = False

@@ -53,6 +53,7 @@ TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _REQUEST_ID = re.compile(rb"[0-9A-Za-z._~+/=-]{8,128}")
 _KNOWN_NAMES_LIMIT: Final = 2048
 _PLAIN_CONNECTIONS: Final = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"))
+_OWS: Final = b" \t"  # all that may stand around an item of a list (RFC 9110 section 5.6.3)
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
@@ -89,7 +90,7 @@ def nominated(connection: bytes) -> frozenset[bytes]:
     """The lower-case field names that a Connection value takes with it (RFC 9110 section 7.6.1)."""
     if connection in _PLAIN_CONNECTIONS:
         return _NOTHING
-    return frozenset(option.strip().lower() for option in connection.split(b",")) - {b"", b"close", b"keep-alive"}
+    return frozenset(option.strip(_OWS).lower() for option in connection.split(b",")) - {b"", b"close", b"keep-alive"}
 
 
 def check_transfer_encoding(value: bytes, http_1_1: bool) -> None:
@@ -98,7 +99,7 @@ def check_transfer_encoding(value: bytes, http_1_1: bool) -> None:
     :raises BadRequest: in HTTP/1.0, or when ``chunked`` is not the final coding.
     :raises NotImplementedHere: for codings other than chunked.
     """
-    codings = [coding.strip().lower() for coding in value.split(b",")]
+    codings = [coding.strip(_OWS).lower() for coding in value.split(b",")]
     if not http_1_1 or codings[-1] != b"chunked" or codings.count(b"chunked") > 1:
         raise BadRequest("The request body's length cannot be told")
     if len(codings) > 1:

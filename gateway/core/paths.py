@@ -16,7 +16,10 @@ _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _TO_ESCAPE = re.compile(rb"[^\w.~!$&'()*+,;=:@/%-]", re.ASCII)
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f\\]")
+_SEPARATORS = re.compile(rb"(?:/|%2F|%5C)+")
 _HIDDEN_SEPARATORS = (b"%2F", b"%5C", b"%00")
+_HIDDEN_DOTS = re.compile(rb"%00|(?:/|%2F|%5C)\.\.?(?:%2F|%5C)|(?:%2F|%5C)\.\.?(?:/|$)")
+"""Dot segments that appear once an upstream decodes separators, and a NUL, which may end a path there."""
 
 
 class Target(NamedTuple):
@@ -64,12 +67,15 @@ def normalize(path: bytes) -> bytes:
     Escapes of unreserved characters are decoded, the others written in upper case, characters that should have been
     escaped are, and only then are dot segments removed. Empty segments stay: they match no route.
 
-    :raises BadRequest: for control characters, backslashes, broken escapes, fragments and dot segments with parameters.
+    :raises BadRequest: for control characters, NUL, backslashes, broken escapes, fragments, and dot segments that have
+        parameters or are hidden by encoded separators.
     """
     if _FORBIDDEN.search(path) or b"#" in path:
         raise BadRequest("The path has a character that must be percent-encoded")
     path = _ESCAPE.sub(_normal_escape, path)
     path = _TO_ESCAPE.sub(lambda match: b"%%%02X" % match[0][0], path)
+    if b"%" in path and _HIDDEN_DOTS.search(path):
+        raise BadRequest("The path has a separator where none may be")
     kept: list[bytes] = []
     segments = path.split(b"/")[1:]
     for segment in segments:
@@ -83,6 +89,15 @@ def normalize(path: bytes) -> bytes:
     if segments[-1] in (b".", b".."):
         kept.append(b"")
     return b"/" + b"/".join(kept)
+
+
+def merged(path: bytes) -> bytes | None:
+    """A normalised path as a server reads it that decodes separators and merges them; None when it makes no sense."""
+    plain = _SEPARATORS.sub(b"/", path)
+    try:
+        return path if plain == path else normalize(plain)
+    except BadRequest:
+        return None
 
 
 def strip_prefix(path: bytes, prefix: bytes) -> bytes:

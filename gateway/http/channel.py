@@ -26,7 +26,6 @@ from gateway.core.errors import (
 from gateway.core.headers import FieldName, check_transfer_encoding, field_name
 from gateway.core.paths import split_target, valid_authority
 from gateway.http.request import Request
-from gateway.http.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from gateway.http.site import Site
@@ -39,7 +38,16 @@ CHUNK_FRAMING = 16
 
 _NONE: frozenset[bytes] = frozenset()
 _VERSIONS = {"1.1": b"HTTP/1.1", "1.0": b"HTTP/1.0"}
-_REFUSED_METHODS = {b"TRACE": MethodNotAllowed, b"CONNECT": NotImplementedHere}
+_OTHER_PROTOCOLS = (
+    *(b"SOURCE", b"ANNOUNCE", b"DESCRIBE", b"SETUP", b"PLAY", b"PAUSE", b"RECORD", b"REDIRECT", b"TEARDOWN", b"FLUSH"),
+    *(b"GET_PARAMETER", b"SET_PARAMETER"),
+)
+"""Methods of Icecast and RTSP, whose request lines llhttp reads as if they were HTTP's."""
+
+_REFUSED_METHODS = {
+    b"TRACE": MethodNotAllowed,
+    **dict.fromkeys((b"CONNECT", *_OTHER_PROTOCOLS), NotImplementedHere),
+}
 
 
 class HTTPChannel(Protocol):
@@ -67,8 +75,9 @@ class HTTPChannel(Protocol):
         self._paused = False
         self._closing = False
         self._lingering = False  # closing, while the client may still send
+        self._served = False  # a request was answered
         self._detached = False  # another protocol has the transport
-        self._armed: Timeouts[HTTPChannel] | None = None
+        self._since = 0.0  # when what is waited for began
         self._advancing = False
         self._replaying = False  # a head that was read before
         self._stock_producer: Any = None
@@ -84,8 +93,8 @@ class HTTPChannel(Protocol):
         self.peer = normal(getattr(transport.getPeer(), "host", ""))
         self.trusted = self.peer in self.site.trusted
         self.secure = getattr(transport, "getPeerCertificate", None) is not None
+        self._since = self.site.clock.seconds()
         self.site.opened(self)
-        self._arm(self.site.head_timeouts)
 
     def dataReceived(self, data: bytes) -> None:
         if self._deaf:
@@ -95,8 +104,10 @@ class HTTPChannel(Protocol):
             self.update_reading()
             return
         receiving = self._receiving
-        if receiving is not None and receiving.chunked_body:
-            self._extra_bytes += len(data)
+        if receiving is not None:
+            self._since = self.site.clock.seconds()
+            if receiving.chunked_body:
+                self._extra_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -117,7 +128,6 @@ class HTTPChannel(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._deaf = True
-        self._arm(None)
         requests = [self._current] if self._current is not None else []
         requests.extend(self._waiting)
         self._current = None
@@ -159,7 +169,6 @@ class HTTPChannel(Protocol):
     def on_message_begin(self) -> None:
         if self._replaying:
             return
-        self._arm(None)  # each head has its own time
         self._target = b""
         self._fields: list[tuple[FieldName, bytes]] = []
         self._index: dict[bytes, bytes] = {}
@@ -167,6 +176,7 @@ class HTTPChannel(Protocol):
         self._size = 0
         self._head_bytes = 0
         self._in_head = True
+        self._since = self.site.clock.seconds()
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -225,7 +235,7 @@ class HTTPChannel(Protocol):
             request.expects_continue = index[b"expect"].lower() == b"100-continue"
         if version == b"HTTP/1.0" or not parser.should_keep_alive():
             request.keep_alive = False
-        request.upgrading = version == b"HTTP/1.1" and parser.should_upgrade()
+        request.upgrading = parser.should_upgrade()
         self._enqueue(request)
 
     def on_body(self, data: bytes) -> None:
@@ -260,7 +270,7 @@ class HTTPChannel(Protocol):
     # -- one request after the other ------------------------------------------------------------------------------
 
     def _enqueue(self, request: Request) -> None:
-        request.received = self.site.clock.seconds()
+        request.received = self._since = self.site.clock.seconds()
         self._waiting.append(request)
 
     def _advance(self) -> None:
@@ -268,6 +278,8 @@ class HTTPChannel(Protocol):
         self._advancing = True
         while self._current is None and self._waiting and not self.output_full and not self._closing:
             request = self._current = self._waiting.popleft()
+            if request.upgrading and request.clientproto == b"HTTP/1.0":
+                self.ignore_upgrade()
             self.site.begin(request, self)
         self._advancing = False
 
@@ -277,8 +289,11 @@ class HTTPChannel(Protocol):
         self._current = None
         self._hold = False
         self._stock_producer = None
+        self._served = True
+        self._since = self.site.clock.seconds()
         if not request.keep_alive or not request.body_complete:
-            self._close(lingering=not request.body_complete or request.failure is not None)
+            # A client that ended the conversation itself sends no more, and need not be listened to.
+            self._close(lingering=not self._deaf or request.failure is not None)
         elif not self._advancing:
             if self._waiting:
                 self._advance()
@@ -306,6 +321,7 @@ class HTTPChannel(Protocol):
 
     def _fail_current(self, request: Request, error: GatewayError) -> None:
         """The body of a request that is being served broke a rule: its upstream must not take it for complete."""
+        request.failure = error
         request.keep_alive = False
         if request.relay is not None:
             request.relay.client_gone()
@@ -335,70 +351,57 @@ class HTTPChannel(Protocol):
             if pause:
                 transport.pauseProducing()
             else:
+                self._since = self.site.clock.seconds()
                 transport.resumeProducing()
 
     def _settle(self) -> None:
-        """After each step: read on or not, and wait for the right thing for the right time."""
-        if self._closing or not self.connected:
-            return
+        """After each step: read on, or not."""
         if (
-            self._waiting
-            or self._hold
+            self._receiving is not None
+            or self._waiting
             or self._paused
-            or self.output_full
-            or self._receiving is not None
+            or self._hold
             or self._held is not None
-        ):
+            or self.output_full
+        ) and (self.connected and not self._closing):
             self.update_reading()
-        site = self.site
-        if self._current is None and self.output_full:
-            self._arm(site.idle_timeouts)  # it is the client who has to take something
+
+    def check(self, now: float) -> None:
+        """Give up what has been waited for too long; the site asks from time to time."""
+        waited = now - self._since
+        limits = self._limits
+        if self._closing:  # a client that does not take its last answer is cut, too
+            if waited >= (limits.linger_timeout if self._lingering else limits.idle_timeout):
+                self.abort()
+        elif self._current is None and self.output_full:  # it is the client who has to take something
+            if waited >= limits.idle_timeout:
+                self.abort()
         elif self._paused:
-            self._arm(None)  # what is not read cannot be late
-        elif self._receiving is not None:
-            self._arm(None)
-            self._arm(site.body_timeouts)
-        elif self._in_head:
-            self._arm(site.head_timeouts)
-        elif self._current is not None or self._waiting:
-            self._arm(None)
-        else:
-            self._arm(site.idle_timeouts)
-
-    def _arm(self, timeouts: Timeouts[HTTPChannel] | None) -> None:
-        if self._armed is not timeouts:
-            if self._armed is not None:
-                self._armed.stop(self)
-            self._armed = timeouts
-            if timeouts is not None:
-                timeouts.start(self)
-
-    def timed_out(self) -> None:
-        """What this connection waited for did not come."""
-        self._armed = None
-        if self._closing or (self._current is None and self.output_full):
-            self.abort()
-        elif self._current is None and not self._in_head:
-            self._close(lingering=False)
-        else:
-            self._broken(RequestTimeout())
+            pass  # what is not read cannot be late
+        elif self._receiving is not None or self._in_head:
+            if waited >= (limits.head_timeout if self._in_head else limits.body_timeout):
+                self._broken(RequestTimeout())
+        elif self._current is None and not self._waiting:  # noqa: SIM102
+            if waited >= (limits.idle_timeout if self._served else limits.head_timeout):
+                self._close(lingering=False)
+        if self._current is not None and self._current.relay is not None:
+            self._current.relay.check(now)
 
     def _close(self, lingering: bool) -> None:
         """Close after what is written; ``lingering`` while the client may still send, so that no reset eats the answer
-        (RFC 9112 section 9.6).
+        (RFC 9112 section 9.6). Requests that were read behind the last one are not served.
         """
         self._deaf = self._closing = True
-        self._arm(None)
+        self._waiting.clear()
+        self._since = self.site.clock.seconds()
         transport: Any = self.transport
         if lingering and hasattr(transport, "loseWriteConnection") and not self.secure:
             self._lingering = True
             self.update_reading()
             transport.loseWriteConnection()
-            self._arm(self.site.linger_timeouts)
         else:
             transport.unregisterProducer()
             transport.loseConnection()
-            self._arm(self.site.idle_timeouts)  # for a client that does not take the answer
 
     def close_when_idle(self) -> None:
         """Take no more requests: the gateway is stopping."""
@@ -458,7 +461,7 @@ class HTTPChannel(Protocol):
 
     def _replay(self) -> None:
         held, self._held = self._held, None
-        if held:
+        if held and self.connected and not self._lingering:
             self.dataReceived(held)
 
     def detach(self) -> tuple[ITransport, bytes]:
@@ -468,7 +471,6 @@ class HTTPChannel(Protocol):
         """
         transport: Any = self.transport
         transport.unregisterProducer()
-        self._arm(None)
         self._deaf = True
         self._detached = True
         held, self._held = self._held or b"", None

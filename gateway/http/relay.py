@@ -42,6 +42,8 @@ class Way(Protocol):
     """What a route decides about its relays."""
 
     connect_timeout: float
+    first_byte_timeout: float
+    idle_timeout: float
 
     def choose(self, tried: Any) -> Instance:
         """An instance; not ``tried``, where there is another."""
@@ -54,12 +56,6 @@ class Way(Protocol):
 
         :raises UpstreamFailed: when that cannot be told.
         """
-
-    def waiting_for_head(self, relay: Relay, waiting: bool) -> None:
-        """Start, or stop, counting the time to the first byte."""
-
-    def waiting_for_more(self, relay: Relay, waiting: bool) -> None:
-        """Start, or stop, counting the time between two reads."""
 
     def failed(self, relay: Relay, reason: str) -> None:
         """Something went wrong with the instance: a short label for the metrics."""
@@ -84,6 +80,7 @@ class Relay:
         "_request",
         "_reused",
         "_sent_all",
+        "_since",
         "_started",
         "_tries",
         "_way",
@@ -144,9 +141,8 @@ class Relay:
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         request = self._request
-        self._started = request.channel.site.clock.seconds()
+        self._started = self._since = request.channel.site.clock.seconds()
         head = self._way.request_head(request, self.instance)
-        self._way.waiting_for_head(self, True)
         if request.body_complete and not request.body and not request.chunked_body:
             self._sent_all = True
             connection.request(self, head)
@@ -160,10 +156,7 @@ class Relay:
     def body_data(self, data: bytes) -> None:
         connection = self._connection
         if connection is not None:
-            if self._head_seen:
-                self._way.waiting_for_more(self, True)
-            else:
-                self._way.waiting_for_head(self, True)
+            self._since = self._request.channel.site.clock.seconds()
             connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)  # type: ignore[union-attr]
 
     def body_end(self) -> None:
@@ -181,16 +174,24 @@ class Relay:
 
     def answer_head(self, status: int, reason: bytes, fields: list[tuple[bytes, bytes]], http_1_1: bool) -> Framing:
         request = self._request
+        if status < 100:
+            raise UpstreamFailed("The service behind this path gave an answer that is not HTTP")
+        if status < 200 or status == 204:
+            # RFC 9110 section 8.6: these have no length.
+            fields = [field for field in fields if field[0].lower() != b"content-length"]
         if status < 200:
-            if status not in (100, 101) and request.clientproto == b"HTTP/1.1" and not request.gone:
+            # Who expected 100 has had the gateway's own.
+            wanted = request.clientproto == b"HTTP/1.1" and not (status == 100 and request.expects_continue)
+            if wanted and status != 101 and not request.gone:
                 lines, _ = self._way.answer_lines(request, fields)
                 request.channel.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines))
             return Framing.NONE
         self._head_seen = True
         way = self._way
-        way.waiting_for_head(self, False)
         request.upstream_time = request.channel.site.clock.seconds() - self._started
         lines, framing = way.answer_lines(request, fields)
+        if framing is Framing.CHUNKED and not http_1_1:
+            raise UpstreamFailed("The service behind this path sent an answer whose length cannot be told")
         self._framing = Framing.LENGTH
         if request.method == b"HEAD" or status in (204, 304):
             framing = Framing.NONE
@@ -217,7 +218,7 @@ class Relay:
             out, self._out = self._out, []
             self._request.channel.write(b"".join(out))
         if self._head_seen:
-            self._way.waiting_for_more(self, True)
+            self._since = self._request.channel.site.clock.seconds()
 
     def answer_end(self) -> None:
         out = self._out
@@ -231,16 +232,15 @@ class Relay:
 
     def answer_failed(self, error: GatewayError) -> None:
         request = self._request
+        connection, self._connection = self._connection, None
         again = (
             self._reused
-            and not self._head_seen
+            and connection is not None
+            and not connection.heard
             and self._sent_all
             and request.method in IDEMPOTENT
             and not request.body_received
         )
-        self._way.waiting_for_head(self, False)
-        self._way.waiting_for_more(self, False)
-        self._connection = None
         if again:
             self._connect()
             return
@@ -249,17 +249,20 @@ class Relay:
         self.instance = None
         self._refuse(error)
 
-    def head_timed_out(self) -> None:
-        """The instance did not answer in time."""
-        self._way.failed(self, "timeout")
-        self._release(abort=True)
-        self._refuse(UpstreamTimeout())
-
-    def idle_timed_out(self) -> None:
-        """The answer stopped coming, or the client stopped reading it."""
-        self._way.failed(self, "idle")
-        self._release(abort=True)
-        self._request.abort()
+    def check(self, now: float) -> None:
+        """Give up an instance that does not answer in time, and an answer that stopped coming or being read."""
+        if self._connection is None:
+            return  # attempts to connect have a timer of their own
+        waited = now - self._since
+        if not self._head_seen:
+            if waited >= self._way.first_byte_timeout:
+                self._way.failed(self, "timeout")
+                self._release(abort=True)
+                self._refuse(UpstreamTimeout())
+        elif waited >= self._way.idle_timeout:
+            self._way.failed(self, "idle")
+            self._release(abort=True)
+            self._request.abort()
 
     def _refuse(self, error: GatewayError) -> None:
         request = self._request
@@ -276,14 +279,11 @@ class Relay:
             instance.active -= 1
         if connection is None:
             return
-        self._way.waiting_for_head(self, False)
-        self._way.waiting_for_more(self, False)
         if abort or not self._sent_all:
             connection.abort()
         elif connection.release():
             if self._request.channel.output_full:
-                # It was paused for this client, not for the next one.
-                connection.transport.resumeProducing()  # type: ignore[union-attr]
+                connection.transport.resumeProducing()  # it was paused for this client, not for the next one
             instance.give_back(connection)
 
     # -- the client -----------------------------------------------------------------------------------------------

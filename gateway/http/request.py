@@ -45,6 +45,9 @@ class Exchange(Protocol):
     def resume(self) -> None:
         """The client takes more again."""
 
+    def check(self, now: float) -> None:
+        """Give up what has been waited for too long."""
+
     def client_gone(self) -> None:
         """The client left, or its body broke a rule: nothing more will come, and nobody reads the answer."""
 

@@ -16,6 +16,7 @@ from gateway.core.errors import UpstreamFailed
 HEAD_LIMIT = 64 * 1024
 FIELDS_LIMIT = 256
 _BODILESS = (204, 304)
+_VERSIONS = ("1.1", "1.0")
 
 
 class Framing(Enum):
@@ -70,6 +71,9 @@ class UpstreamConnection(Protocol):
         self._pool = pool
         self.reader: AnswerReader | None = None
         self.reusable = True
+        self.idle_since = 0.0
+        self.heard = False
+        """Whether anything of the current exchange's answer has come."""
         self._parser = HttpResponseParser(self)
         self._head_bytes = 0
         self._in_body = False
@@ -84,6 +88,7 @@ class UpstreamConnection(Protocol):
     def request(self, reader: AnswerReader, data: bytes) -> None:
         """Send the head, or more, of a request whose answer ``reader`` gets."""
         self.reader = reader
+        self.heard = False
         self.transport.write(data)  # type: ignore[union-attr]
 
     def release(self) -> bool:
@@ -107,9 +112,10 @@ class UpstreamConnection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         reader = self.reader
         if reader is None:
-            self._pool.idle_lost(self)
+            self._pool.idle_lost(self)  # the transport says so only later, and until then somebody could take it
             self.abort()
             return
+        self.heard = True
         if not self._in_body:
             self._head_bytes += len(data)
         failure = ""
@@ -185,10 +191,13 @@ class UpstreamConnection(Protocol):
     def on_headers_complete(self) -> None:
         parser = self._parser
         status = parser.get_status_code()
+        version = parser.get_http_version()
+        if version not in _VERSIONS:
+            raise UpstreamFailed("The service behind this path gave an answer that is not HTTP/1")
         self._in_body = True
         self._head_bytes = 0
         framing = self.reader.answer_head(  # type: ignore[union-attr]
-            status, self._reason, self._fields, parser.get_http_version() == "1.1"
+            status, self._reason, self._fields, version == "1.1"
         )
         if framing is Framing.NONE and status >= 200 and status not in _BODILESS:
             # The answer to HEAD: llhttp would wait for its body, so another parser reads what comes next.

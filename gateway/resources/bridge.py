@@ -99,10 +99,14 @@ class Side(Protocol):
     # -- closing --------------------------------------------------------------------------------------------------
 
     def close(self, ending: Ending) -> None:
-        """Send a close frame of the gateway's own, once the frame under way is through; nothing goes after it."""
+        """Send a close frame of the gateway's own, once the frame under way is through; nothing goes after it.
+
+        A peer that broke a rule is told that, whatever else there is to tell.
+        """
         if self.parted or self.lost or self._farewell:
             return
         self.other.frames.mute()
+        ending = self.frames.broken or ending
         self._farewell = close_frame(ending, b"" if self.client else secrets.token_bytes(4))
         self._part()
 
@@ -147,8 +151,10 @@ class Side(Protocol):
             self._heard = False
             self._silent = 0
             return True
+        if self._silent == 1 and (self.parted or self.other.frames.passing):
+            return True  # no ping can be written now, and who was not asked need not answer
         self._silent += 1
-        if self._silent == 2 and not self.parted and not self.other.frames.passing:
+        if self._silent == 2:
             self.transport.write(control_frame(PING, OWN_PING, b"" if self.client else secrets.token_bytes(4)))
         return self._silent < 4
 
@@ -167,7 +173,7 @@ class Bridge:
         self.client.other = self.upstream
         self.upstream.other = self.client
         self.ending: Ending | None = None
-        """How it was closed first; None while it is open, and for ever when a connection broke without a word."""
+        """What closed it: the first close frame that a peer or the gateway sent; None while it is open."""
         self._expiry: IDelayedCall | None = None
 
     def expire_in(self, seconds: float) -> None:
@@ -180,23 +186,31 @@ class Bridge:
 
     def close(self, ending: Ending) -> None:
         """Close both sides: the client with ``ending``, the upstream because its client goes away."""
-        self._close(ending, Ending(GOING_AWAY, ending.reason))
+        self.ending = self.ending or ending
+        self.client.close(ending)
+        self.upstream.close(Ending(GOING_AWAY, ending.reason))
+        self._bridges.closing(self)
 
     def ended(self, side: Side) -> None:
-        """A side's peer closed, or broke a rule."""
-        closed, broken = side.frames.closed, side.frames.broken
+        """A side's peer closed, or broke a rule.
+
+        Who broke a rule still gets what the other has to say to what came before, and then its close frame.
+        """
         other = side.other
+        broken = side.frames.broken
+        self.ending = self.ending or broken or side.frames.closed
+        self._bridges.closing(self)
         if broken is not None:
-            self.ending = self.ending or broken
-            gone = Ending(GOING_AWAY if side.client else UpstreamFailed.close_code, "the other side broke the protocol")
-            self._close(*(broken, gone) if side.client else (gone, broken))
-        elif closed is not None:
-            self.ending = self.ending or closed
-            if not other._farewell and not other.parted:
-                other.parted = True  # its close frame went by
-            self._closing()
+            other.close(Ending(_code_of_loss(side), "the other side broke the protocol"))
+            other.frames.stop_close()
+            if other.lost or other.frames.broken is not None:
+                side.close(broken)
+        else:
+            if other.frames.broken is not None:
+                other.close(other.frames.broken)
+            other.parted = True  # now at the latest: the close frame went by
             other.end_if_done()
-            side.end_if_done()
+        side.end_if_done()
 
     def lost(self, side: Side) -> None:
         """A side's connection has ended."""
@@ -205,28 +219,19 @@ class Bridge:
         if other.lost:
             self._end()
             return
+        gone = Ending(_code_of_loss(side), "the other side is gone")
+        self.ending = self.ending or gone
         if side.frames.passing:
             other.abort()  # the frame under way will never be whole, and must not look so
             return
         side.resumeProducing()
-        if not other.parted:
-            code = GOING_AWAY if side.client else UpstreamFailed.close_code
-            other.close(Ending(code, "the other side is gone"))
-        self._closing()
+        other.close(gone)
+        self._bridges.closing(self)
 
     def abort(self) -> None:
         """Cut both connections."""
         self.client.abort()
         self.upstream.abort()
-
-    def _close(self, client: Ending, upstream: Ending) -> None:
-        self.ending = self.ending or client
-        self.client.close(client)
-        self.upstream.close(upstream)
-        self._closing()
-
-    def _closing(self) -> None:
-        self._bridges.closing(self)
 
     def _end(self) -> None:
         if self._expiry is not None:
@@ -234,3 +239,8 @@ class Bridge:
             self._expiry = None
         self._bridges.ended(self)
         self._over(self)
+
+
+def _code_of_loss(side: Side) -> int:
+    """What the other peer is told when this side is of no more use: a client has gone away, an upstream failed."""
+    return GOING_AWAY if side.client else UpstreamFailed.close_code

@@ -13,16 +13,17 @@ from autobahn.twisted.websocket import (
 )
 from autobahn.websocket.types import ConnectingRequest, ConnectionRequest, ConnectionResponse
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from gateway.core.errors import BadRequest, GatewayError, UpgradeRequired, UpstreamFailed
+from gateway.core.headers import TOKEN
 from gateway.http.request import Request
 from gateway.http.upstream import HEAD_LIMIT
 
-READ_BY_AUTOBAHN: Final = frozenset(
-    (b"host", b"upgrade", b"connection", b"sec-websocket-version", b"sec-websocket-key", b"sec-websocket-protocol")
+_READ_BY_AUTOBAHN: Final = frozenset(
+    (b"upgrade", b"connection", b"sec-websocket-version", b"sec-websocket-key", b"sec-websocket-protocol")
 )
-"""The fields of a client's handshake; no extension is ever agreed on, and Origin is not Autobahn's to judge."""
+"""The fields of a client's handshake that are left to check; no extension is ever agreed on."""
 
 UPGRADE_FIELDS: Final = (b"Upgrade: websocket\r\n", b"Connection: Upgrade\r\n")
 """What every 426 says (RFC 9110 section 15.5.22)."""
@@ -37,13 +38,10 @@ class Upgrading(Protocol):
     """Who carries a client's wish for WebSocket to an upstream."""
 
     def offered(self, subprotocols: list[str]) -> Deferred[Answer]:
-        """The client's handshake is right; fires when the upstream has accepted."""
+        """The client's handshake is right; returns what fires when the upstream has accepted. It must not raise."""
 
     def accepted(self, answer: bytes) -> None:
         """The 101 for the client."""
-
-    def malformed(self, error: GatewayError) -> None:
-        """The client's handshake is not right."""
 
     def wishes(self) -> ConnectingRequest:
         """What the upstream is asked."""
@@ -61,17 +59,11 @@ class Upgrading(Protocol):
 class _Paper:
     """The transport of a handshake whose answer is only written down: it may still become another one."""
 
-    def __init__(self, address: IAddress) -> None:
+    def __init__(self) -> None:
         self.written = b""
-        self._address = address
 
     def write(self, data: bytes) -> None:
         self.written += data
-
-    def getPeer(self) -> IAddress:
-        return self._address
-
-    getHost = getPeer
 
 
 class Accepting(WebSocketServerProtocol):
@@ -90,10 +82,9 @@ class Accepting(WebSocketServerProtocol):
         self._upgrade.accepted(self.transport.written)
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
-        """Autobahn's refusals, in the standard format."""
+        """Autobahn's refusals, raised out of :func:`accept`."""
         fields = tuple(f"{name}: {value}\r\n".encode() for name, value in responseHeaders or ())
-        error = UpgradeRequired(reason, (*UPGRADE_FIELDS, *fields)) if fields else BadRequest(reason)
-        self._upgrade.malformed(error)
+        raise UpgradeRequired(reason, (*UPGRADE_FIELDS, *fields)) if fields else BadRequest(reason)
 
 
 class Asking(WebSocketClientProtocol):
@@ -115,15 +106,12 @@ class Asking(WebSocketClientProtocol):
                 upgrade.upstream_refused(start)
             return
         if len(start) > HEAD_LIMIT and b"\r\n\r\n" not in start[:HEAD_LIMIT]:
-            self._cut("too large a head")
+            self.failHandshake("too large a head")
             return
         try:
             super().dataReceived(data)
         except UnicodeDecodeError:
-            self._cut("a head that is not UTF-8")
-
-    def _cut(self, reason: str) -> None:
-        self.failHandshake(reason)
+            self.failHandshake("a head that is not UTF-8")
 
     def onConnect(self, response: ConnectionResponse) -> None:
         self._subprotocol = response.protocol
@@ -147,14 +135,21 @@ def accepting_factory(clock: IReactorTime) -> WebSocketServerFactory:
 
 
 def accept(factory: WebSocketServerFactory, request: Request, upgrade: Upgrading) -> None:
-    """Let Autobahn read the handshake of ``request``; ``upgrade`` is told the outcome."""
+    """Let Autobahn read the handshake of ``request``, whose target, version and Host have been checked before.
+
+    :raises UpgradeRequired: when the client speaks another version of the protocol.
+    :raises BadRequest: when its handshake is not right.
+    """
+    offered = request.field(b"sec-websocket-protocol")
+    if offered is not None and not all(TOKEN.fullmatch(name.strip(b" \t")) for name in offered.split(b",")):
+        raise BadRequest("A subprotocol that is offered is not a token")
     protocol = Accepting(upgrade)
     protocol.factory = factory
-    protocol.makeConnection(_Paper(request.client))
+    protocol.makeConnection(_Paper())
     fields = b"".join(
-        known.line + value + b"\r\n" for known, value in request.raw_fields if known.lower in READ_BY_AUTOBAHN
+        known.line + value + b"\r\n" for known, value in request.raw_fields if known.lower in _READ_BY_AUTOBAHN
     )
-    protocol.dataReceived(b"%b %b %b\r\n%b\r\n" % (request.method, request.path, request.clientproto, fields))
+    protocol.dataReceived(b"%b / HTTP/1.1\r\nHost: gateway\r\n%b\r\n" % (request.method, fields))
 
 
 def ask(clock: IReactorTime, subprotocols: list[str], upgrade: Upgrading) -> Asking:

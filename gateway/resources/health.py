@@ -8,67 +8,73 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from gateway.core.errors import MethodNotAllowed
 
-class Health(Resource):
+
+class _Probe(Resource):
+    """Answers GET and HEAD."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> int:
+        """:raises MethodNotAllowed: for any other method."""
+        if request.method not in (b"GET", b"HEAD"):
+            raise MethodNotAllowed(fields=(b"Allow: GET, HEAD\r\n",))
+        self.answer(request)
+        return NOT_DONE_YET
+
+    def answer(self, request: Any) -> None:
+        """Answer, now or later."""
+        raise NotImplementedError
+
+
+class Health(_Probe):
     """200 as long as the process answers."""
 
-    isLeaf = True
-
-    def render_GET(self, request: Any) -> bytes:
-        """The answer."""
-        return _json(request, 200, {"status": "ok"})
+    def answer(self, request: Any) -> None:
+        """At once."""
+        _respond(request, 200, {"status": "ok"})
 
 
-class Ready(Resource):
+class Ready(_Probe):
     """200 when every check passes, else 503; says which do not.
 
-    :param checks: name -> a callable that returns a bool or a Deferred of one.
+    :param checks: name -> a callable that returns a bool or a Deferred of one; one that fails does not pass.
     """
-
-    isLeaf = True
 
     def __init__(self, checks: Mapping[str, Callable[[], Any]]) -> None:
         super().__init__()
         self._checks = checks
 
-    def render_GET(self, request: Any) -> int:
-        """Ask all checks, then answer."""
+    def answer(self, request: Any) -> None:
+        """When all checks have answered."""
         asked: list[Deferred[Any]] = [maybeDeferred(check) for check in self._checks.values()]
-        gatherResults(asked, consumeErrors=True).addBoth(self._answer, request)
-        return NOT_DONE_YET
+        DeferredList(asked, consumeErrors=True).addCallback(self._tell, request)
 
-    def _answer(self, results: Any, request: Any) -> None:
-        passed = results if isinstance(results, list) else [False] * len(self._checks)
+    def _tell(self, results: list[tuple[bool, Any]], request: Any) -> None:
+        passed = [succeeded and bool(result) for succeeded, result in results]
         states = {name: "ok" if good else "failing" for name, good in zip(self._checks, passed, strict=True)}
         ready = all(passed)
-        body = _json(request, 200 if ready else 503, {"status": "ready" if ready else "not ready", "checks": states})
-        if not getattr(request, "gone", False):
-            request.setHeader(b"content-length", b"%d" % len(body))
-            request.write(body)
-            request.finish()
+        if not request.gone:
+            _respond(request, 200 if ready else 503, {"status": "ready" if ready else "not ready", "checks": states})
 
 
-class MetricsResource(Resource):
+class MetricsResource(_Probe):
     """The registry in Prometheus' text format."""
-
-    isLeaf = True
 
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__()
         self._registry = registry
 
-    def render_GET(self, request: Any) -> bytes:
-        """The answer."""
-        request.setHeader(b"content-type", CONTENT_TYPE_LATEST.encode())
-        return generate_latest(self._registry)
+    def answer(self, request: Any) -> None:
+        """At once."""
+        request.respond(200, f"Content-Type: {CONTENT_TYPE_LATEST}\r\n".encode(), generate_latest(self._registry))
 
 
-def _json(request: Any, status: int, value: Any) -> bytes:
-    request.setResponseCode(status)
-    request.setHeader(b"content-type", b"application/json")
-    request.setHeader(b"cache-control", b"no-store")
-    return json.dumps(value, separators=(",", ":")).encode()
+def _respond(request: Any, status: int, value: Any) -> None:
+    body = json.dumps(value, separators=(",", ":")).encode()
+    request.respond(status, b"Content-Type: application/json\r\nCache-Control: no-store\r\n", body)

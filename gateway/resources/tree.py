@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from twisted.web.resource import IResource, Resource
+
+from gateway.core.errors import BadRequest
+from gateway.core.paths import merged
+
+_PERCENT: Final = ord("%")
 
 
 class Branch(Resource):
-    """A place in the tree: its children by segment, and the leaf of every path that ends or strays below it."""
+    """A place in the tree: its children by segment, and the leaf of every path that ends or strays below it.
+
+    :param leaf: what a path leads to that no prefix fits.
+    """
+
+    exact: IResource | None = None
 
     def __init__(self, leaf: IResource) -> None:
         super().__init__()
         self.leaf = leaf
         self.inner: dict[bytes, Branch] = {}
+        self._nowhere = leaf
 
     def plant(self, prefix: bytes, leaf: IResource, whole: bool = False) -> None:
         """Let ``leaf`` answer at ``prefix`` and below; shorter prefixes are to be planted first.
@@ -19,23 +32,29 @@ class Branch(Resource):
         :param whole: only at ``prefix`` itself, nothing below it.
         """
         branch = self
-        for segment in prefix.split(b"/")[1:] if prefix != b"/" else ():
+        for segment in prefix.split(b"/")[1:] if prefix != b"/" or whole else ():
             branch = branch.inner.setdefault(segment, Branch(branch.leaf))
         if whole:
             branch.exact = leaf
         else:
             branch.leaf = leaf
 
-    exact: IResource | None = None
-
     def locate(self, path: bytes) -> IResource:
-        """The leaf of the longest prefix of ``path``, on whole segments; one step a segment, however many routes."""
+        """The leaf of the longest prefix of ``path``, on whole segments; one step a segment, however many routes.
+
+        :raises BadRequest: when an upstream that decodes separators and merges them would read a path of another leaf:
+            it would have passed the wrong guards.
+        """
         branch = self
-        segments = path.split(b"/")
-        last = len(segments) - 1
-        for index in range(1, last + 1):
-            found = branch.inner.get(segments[index])
+        for segment in path.split(b"/")[1:]:
+            found = branch.inner.get(segment)
             if found is None:
-                return branch.leaf
+                return branch.leaf if segment and _PERCENT not in path else self._unless_crossing(path, branch.leaf)
             branch = found
         return branch.exact or branch.leaf
+
+    def _unless_crossing(self, path: bytes, leaf: IResource) -> IResource:
+        other = merged(path)
+        if other == path or leaf is self._nowhere or (other is not None and self.locate(other) is leaf):
+            return leaf
+        raise BadRequest("The path could be read as another one")

@@ -50,20 +50,14 @@ class Upgrade(Relay):
 
     def offered(self, subprotocols: list[str]) -> Deferred[Answer]:
         self._offer = [name for name in subprotocols if not name.startswith(BEARER)]
-        self._request.relay = self
-        self.start()
         return self._answered
-
-    def malformed(self, error: GatewayError) -> None:
-        self._request.refuse(error)
 
     # -- the upstream's -------------------------------------------------------------------------------------------
 
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         self._sent_all = True
-        self._started = self._leaf.clock.seconds()
-        self._leaf.waiting_for_head(self, True)
+        self._started = self._since = self._leaf.clock.seconds()
         transport: Any = connection.transport
         transport.unregisterProducer()
         attach(transport, ask(self._leaf.clock, self._offer, self))
@@ -83,7 +77,6 @@ class Upgrade(Relay):
         if self._connection is None:
             return  # cut in the meantime
         request = self._request
-        self._leaf.waiting_for_head(self, False)
         request.upstream_time = self._leaf.clock.seconds() - self._started
         self._rest = rest
         self._answered.callback((subprotocol, answer_fields(request)))
@@ -116,7 +109,7 @@ class Upgrade(Relay):
         request = self._request
         self.instance.active -= 1
         request.sent = bridge.upstream.received
-        code = "null" if bridge.ending is None else bridge.ending.code
+        code = bridge.ending.code  # type: ignore[union-attr]
         request.log_more = f',"event":"close","received":{bridge.client.received},"closeCode":{code}'
         request.channel.detached_closed(request)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote_from_bytes
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import NOT_DONE_YET
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from gateway.http.request import Request
     from gateway.upstreams.cluster import Cluster
     from gateway.upstreams.instance import Instance
-
-_AS_IT_IS: Final = "!#$%&'()*+,/:;=?@[]~"
-"""What a target may hold unescaped; the bytes of a query beyond ASCII are escaped, as Autobahn writes text."""
 
 
 class WebSocketResource(ReverseProxyResource):
@@ -45,7 +41,7 @@ class WebSocketResource(ReverseProxyResource):
         leeway: float,
         opened: Callable[[Request], None],
     ) -> None:
-        super().__init__(clock, cluster, settings, report)
+        super().__init__(cluster, settings, report)
         self.clock = clock
         self.bridges = bridges
         self.leeway = leeway
@@ -57,7 +53,7 @@ class WebSocketResource(ReverseProxyResource):
         """Ask an instance; the client's 101 is only written when it has answered so.
 
         :raises UpgradeRequired: for a request that is no WebSocket handshake.
-        :raises BadRequest: for a handshake with a body.
+        :raises BadRequest: for a handshake with a body, or one that is not right.
         :raises Forbidden: for a page of an origin that may not connect.
         """
         if not request.upgrading or (request.field(b"upgrade") or b"").lower() != b"websocket":
@@ -67,16 +63,15 @@ class WebSocketResource(ReverseProxyResource):
         origin = request.field(b"origin")
         if origin is not None and "*" not in self._origins and origin.decode("latin-1") not in self._origins:
             raise Forbidden("Pages of this origin may not connect")
-        wanted = quote_from_bytes(self.target(request), safe=_AS_IT_IS)
-        accept(self._factory, request, Upgrade(self, request, wanted, forwarded(request)))
+        upgrade = Upgrade(self, request, self.target(request).decode("ascii"), forwarded(request))
+        accept(self._factory, request, upgrade)
+        upgrade.start()
         return NOT_DONE_YET
 
     def host_and_port(self, request: Request, instance: Instance) -> tuple[str, int]:
         """What the instance finds in Host."""
-        if not self.settings.preserve_host:
-            host, _, port = instance.name.rpartition(":")
-            return host, int(port)
-        host, _, port = request.authority.decode("ascii").rpartition(":")
-        if host and port.isdigit():
-            return host, int(port)
-        return request.authority.decode("ascii"), 443 if request.secure else 80
+        authority = request.authority.decode("ascii") if self.settings.preserve_host else instance.name
+        host, colon, port = authority.rpartition(":")
+        if not colon or port.endswith("]"):
+            host, port = authority, ""
+        return host, int(port or (443 if request.secure else 80))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -15,13 +16,17 @@ if TYPE_CHECKING:
 
 BATCH_SECONDS = 0.2
 BATCH_LINES = 500
-LINES_LIMIT = 50_000
+
+_json = json.JSONEncoder().encode
+_PRIVATE = re.compile(rb"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
+"""What a target that was refused may hold and a log must not: a password before the host, a query, a fragment."""
 
 
 class AccessLog:
     """Lines for a file, or ``-`` for standard output, or an empty path for none.
 
-    What cannot be written is dropped and counted: a full disk costs lines, never requests or memory without end.
+    What cannot be written is dropped and counted: a full disk costs lines, never requests or memory without end. A line
+    that was written in part is ended before the next one, which then stands alone again.
     """
 
     def __init__(self, path: str, clock: IReactorTime) -> None:
@@ -30,16 +35,18 @@ class AccessLog:
         self._lines: list[str] = []
         self._timer: IDelayedCall | None = None
         self._file = -1
+        self._torn = False
         self._second = -1
         self._stamp = ""
         self.dropped = 0
         self.reopen()
 
     def reopen(self) -> None:
-        """Open the file anew, after its rotation.
+        """Open the file anew, after its rotation; what has gathered belongs to the old one.
 
-        :raises OSError: when it cannot be opened.
+        :raises OSError: when it cannot be opened; the old one stays open.
         """
+        self.flush()
         if self._path == "-":
             self._file = sys.stdout.fileno()
         elif self._path:
@@ -47,28 +54,30 @@ class AccessLog:
             if self._file >= 0:
                 os.close(self._file)
             self._file = opened
+            self._torn = self._torn and os.fstat(opened).st_size > 0
 
     def record(self, request: Request, ended: float) -> None:
         """Append the line of a request that is over; never its query, cookies or token."""
         if self._file < 0:
             return
-        lines = self._lines
-        if len(lines) >= LINES_LIMIT:
-            self.dropped += 1
-            return
         second = int(ended)
         if second != self._second:
             self._second = second
             self._stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        path = request.path
+        if request.failure is not None:  # its target was never taken apart
+            path = _PRIVATE.sub(b"", path)
         claims = request.claims
         upstream_ms = "null" if request.upstream_time is None else f"{request.upstream_time * 1000:.2f}"
+        lines = self._lines
         lines.append(
-            f'{{"time":"{self._stamp}.{int(ended % 1 * 1000):03d}Z","requestId":"{request.id}",'
-            f'"client":"{request.remote}","method":{_text(request.method)},"path":{_text(request.path.partition(b"?")[0])},'
-            f'"route":"{request.route_name}","status":{request.status},"bytes":{request.sent},'
-            f'"durationMs":{(ended - request.received) * 1000:.2f},"upstream":"{request.upstream}",'
-            f'"upstreamMs":{upstream_ms},"user":{json.dumps(claims.subject) if claims else "null"},'
-            f'"role":{json.dumps(request.role) if request.role else "null"},"decidedBy":"{request.decided_by}",'
+            f'{{"time":"{self._stamp}.{int(ended % 1 * 1000):03d}Z","requestId":{_json(request.id)},'
+            f'"client":{_json(request.remote)},"method":{_json(request.method.decode("latin-1"))},'
+            f'"path":{_json(path.decode("latin-1"))},"route":{_json(request.route_name)},"status":{request.status},'
+            f'"bytes":{request.sent},"durationMs":{(ended - request.received) * 1000:.2f},'
+            f'"upstream":{_json(request.upstream)},"upstreamMs":{upstream_ms},'
+            f'"user":{_json(claims.subject) if claims else "null"},'
+            f'"role":{_json(request.role) if request.role else "null"},"decidedBy":"{request.decided_by}",'
             f'"complete":{"false" if request.gone or request.incomplete else "true"}{request.log_more}}}\n'
         )
         if len(lines) >= BATCH_LINES:
@@ -82,19 +91,18 @@ class AccessLog:
             self._timer.cancel()
         self._timer = None
         lines, self._lines = self._lines, []
-        data = memoryview("".join(lines).encode())
+        if not lines:
+            return
+        data = ("\n" * self._torn + "".join(lines)).encode()
+        written = 0
         try:
-            while data:
-                data = data[os.write(self._file, data) :]
+            while written < len(data):
+                written += os.write(self._file, data[written:])
         except OSError:
-            self.dropped += len(lines)
+            self.dropped += data.count(b"\n", max(written, int(self._torn)))
+        if written:
+            self._torn = not data.endswith(b"\n", 0, written)
 
     def close(self) -> None:
         """Write the rest."""
         self.flush()
-
-
-def _text(value: bytes) -> str:
-    text = value.decode("latin-1")
-    plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
-    return f'"{text}"' if plain else json.dumps(text)

@@ -26,12 +26,14 @@ LONGEST: Final = 8192
 
 def observer(out: TextIO) -> ILogObserver:
     """Writes events of level info and above to ``out``."""
-    lines = textFileLogObserver(out) if out.isatty() else FileLogObserver(out, json_line)
+    terminal = getattr(out, "isatty", None)  # a LogFile has none
+    lines = textFileLogObserver(out) if terminal is not None and terminal() else FileLogObserver(out, json_line)
     return FilteringLogObserver(lines, [LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)])
 
 
 def destination(twistd: Mapping[str, Any]) -> TextIO | None:
-    """Where twistd was told to log: standard output or a file; None when it was told to log in a way of its own.
+    """Where twistd was told to log: standard output or a file; None when it was told to log in a way of its own, or in
+    one that it refuses.
 
     :param twistd: twistd's own options.
     """
@@ -40,6 +42,8 @@ def destination(twistd: Mapping[str, Any]) -> TextIO | None:
     name = twistd.get("logfile")
     if twistd.get("nodaemon") and name in (None, "", "-"):
         return sys.stdout
+    if name == "-":
+        return None  # a daemon has no standard output
     return cast(TextIO, LogFile.fromFullPath(name or "twistd.log"))  # it has write and flush
 
 
@@ -56,4 +60,4 @@ def json_line(event: LogEvent) -> str:
     failure = event.get("log_failure")
     if failure is not None:
         line["traceback"] = failure.getTraceback()[-LONGEST:]
-    return json.dumps(line, ensure_ascii=False) + "\n"
+    return json.dumps(line) + "\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -13,6 +13,7 @@ from twisted.internet.error import ConnectError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import (
     IAddress,
+    IDelayedCall,
     IHandshakeListener,
     IHostResolution,
     IReactorTime,
@@ -25,9 +26,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway.core.errors import UpstreamFailed, UpstreamTimeout
-from gateway.http.timeouts import Timeouts
-from gateway.http.transport import connect_tcp
 from gateway.http.upstream import UpstreamConnection
+
+_TOO_LATE: Final = "The service behind this path did not take the connection in time"
 
 
 def authorities(path: str) -> Any:
@@ -72,28 +73,26 @@ class Instance:
         self._reactor = reactor
         self._trust = trust
         self._max_idle = max_idle
-        self._idle: list[UpstreamConnection] = []
-        self._idle_timeouts: Timeouts[UpstreamConnection] = Timeouts(reactor, keep_alive, self._expired)
+        self._keep_alive = keep_alive
+        self._idle: list[UpstreamConnection] = []  # the one that was used last at the end
+        self._expiry: IDelayedCall | None = None
 
     def take(self) -> UpstreamConnection | None:
         """The idle connection that was used last, or None."""
-        if not self._idle:
-            return None
-        connection = self._idle.pop()
-        self._idle_timeouts.stop(connection)
-        return connection
+        return self._idle.pop() if self._idle else None
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
         if len(self._idle) < self._max_idle:
             self._idle.append(connection)
-            self._idle_timeouts.start(connection)
+            connection.idle_since = self._reactor.seconds()
+            if self._expiry is None:
+                self._expiry = self._reactor.callLater(self._keep_alive, self._expire)
         else:
             connection.abort()
 
     def idle_lost(self, connection: UpstreamConnection) -> None:
         """An idle connection was closed by the instance."""
-        self._idle_timeouts.stop(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
@@ -101,10 +100,18 @@ class Instance:
         """Close the idle connections."""
         while (connection := self.take()) is not None:
             connection.abort()
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
 
-    def _expired(self, connection: UpstreamConnection) -> None:
-        self._idle.remove(connection)
-        connection.abort()
+    def _expire(self) -> None:
+        """Close what has been idle for too long: those at the beginning of the list have been for the longest."""
+        self._expiry = None
+        latest = self._reactor.seconds() - self._keep_alive
+        while self._idle and self._idle[0].idle_since <= latest:
+            self._idle.pop(0).abort()
+        if self._idle:
+            self._expiry = self._reactor.callLater(self._idle[0].idle_since - latest, self._expire)
 
     def connect(self, timeout: float) -> Deferred[UpstreamConnection]:
         """A new connection, in ``timeout`` seconds at most, name look-up and TLS handshake included.
@@ -176,7 +183,8 @@ class _Attempt:
         self._connector: Any = None
         self._timeout = timeout
         self._error: Exception = UpstreamFailed()
-        self.done: Deferred[UpstreamConnection] = Deferred(self._cancelled)
+        self._over = False
+        self.done: Deferred[UpstreamConnection] = Deferred(self._stop)
         clock: IReactorTime = reactor
         self._timer = clock.callLater(timeout, self._timed_out)
         if isIPAddress(host) or isIPv6Address(host):
@@ -195,42 +203,40 @@ class _Attempt:
         self._next()
 
     def _next(self) -> None:
-        if self.done.called:
+        if self._over:
             return
         if not self._addresses:
-            self._timer.cancel()
+            self._end()
             self.done.errback(Failure(self._error))
             return
         host = self._addresses.pop(0).host
-        self._connector = connect_tcp(self._reactor, host, self._port, self._factory(self), self._timeout)
+        self._connector = self._reactor.connectTCP(host, self._port, self._factory(self), self._timeout)
 
     def succeeded(self, connection: UpstreamConnection) -> None:
-        if self.done.called:
+        if self._over:
             connection.abort()
             return
-        self._timer.cancel()
+        self._end()
         self.done.callback(connection)
 
     def failed(self, reason: Failure) -> None:
         if reason.check(ConnectTimeout):
-            self._error = UpstreamTimeout("The service behind this path did not take the connection in time")
+            self._error = UpstreamTimeout(_TOO_LATE)
         elif not reason.check(ConnectError):
-            self._error = UpstreamFailed("The service behind this path has no valid certificate")
+            self._error = UpstreamFailed("No secure connection to the service behind this path can be made")
         self._next()
 
     def _timed_out(self) -> None:
-        if not self.done.called:
-            self.done.errback(
-                Failure(UpstreamTimeout("The service behind this path did not take the connection in time"))
-            )
-            self._stop()
-
-    def _cancelled(self, done: Deferred[UpstreamConnection]) -> None:
-        if self._timer.active():
-            self._timer.cancel()
         self._stop()
+        self.done.errback(Failure(UpstreamTimeout(_TOO_LATE)))
 
-    def _stop(self) -> None:
-        self._addresses.clear()
+    def _stop(self, _: object = None) -> None:
+        """Give up; what the connector says of that is no news."""
+        self._end()
         if self._connector is not None:
             self._connector.disconnect()
+
+    def _end(self) -> None:
+        self._over = True
+        if self._timer.active():
+            self._timer.cancel()

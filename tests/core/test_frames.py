@@ -196,6 +196,16 @@ class ClosingTests(SynchronousTestCase):
             self.assertEqual(frame_reader.feed(data), b"")
             self.assertIsNone(frame_reader.broken)
 
+    def test_close_frame_that_stops(self) -> None:
+        """On demand everything passes but the close frame, which is still told."""
+        for cut in (3, 7, 20):
+            frame_reader = reader(False)
+            frame_reader.stop_close()
+            before = written(False, [(1, b"before", True), (PING, b"", True)])
+            data = before + close_frame(Ending(1000, "bye"))
+            self.assertEqual(frame_reader.feed(data[:cut]) + frame_reader.feed(data[cut:]), before)
+            self.assertEqual(frame_reader.closed, Ending(1000, "bye"))
+
     def test_close_frame_without_a_code(self) -> None:
         """It stands for 1005, which is never sent."""
         frame_reader = reader(False)

@@ -88,7 +88,9 @@ class Process:
 
     def said(self) -> str:
         """All it has written so far."""
-        return Path(self.output.name).read_text()
+        if not self.output.closed:
+            self._said = Path(self.output.name).read_text()
+        return self._said
 
     def stop(self) -> int:
         """End it, and return its exit status."""
@@ -99,6 +101,9 @@ class Process:
         except subprocess.TimeoutExpired:
             self.child.kill()
             return self.child.wait(10)
+        finally:
+            self.said()
+            self.output.close()
 
 
 def start_valkey() -> Process:
@@ -111,13 +116,13 @@ def start_valkey() -> Process:
     return server
 
 
-def start_gateway(config: str, port: int) -> Process:
+def start_gateway(config: str, port: int, environ: dict[str, str] | None = None) -> Process:
     """A real gateway process with this configuration."""
     file = tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False)  # noqa: SIM115
     file.write(config)
     file.close()
     twistd = str(Path(sys.executable).parent / "twistd")
-    gateway = Process([twistd, "-n", "--pidfile=", "smartgate", "--config", file.name], port)
+    gateway = Process([twistd, "-n", "--pidfile=", "smartgate", "--config", file.name], port, environ)
     try:
         gateway.wait()
     finally:

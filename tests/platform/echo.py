@@ -1,13 +1,15 @@
-"""A WebSocket server that echoes: ``python -m tests.platform.echo PORT``."""
+"""A WebSocket server that echoes: ``python -m tests.platform.echo PORT [PEM]``; with a certificate, over TLS."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny
 from twisted.internet import reactor
+from twisted.internet.ssl import PrivateCertificate
 
 
 class Echo(WebSocketServerProtocol):
@@ -25,6 +27,11 @@ class Echo(WebSocketServerProtocol):
 if __name__ == "__main__":
     factory = WebSocketServerFactory()
     factory.protocol = Echo
-    factory.setProtocolOptions(echoCloseCodeReason=True)
-    reactor.listenTCP(int(sys.argv[1]), factory, interface="127.0.0.1")
+    factory.setProtocolOptions(echoCloseCodeReason=True, failByDrop=False)
+    if sys.argv[2:]:
+        certificate = PrivateCertificate.loadPEM(Path(sys.argv[2]).read_bytes())
+        options = certificate.options()
+        reactor.listenSSL(int(sys.argv[1]), factory, options, interface="127.0.0.1")  # type: ignore[attr-defined]
+    else:
+        reactor.listenTCP(int(sys.argv[1]), factory, interface="127.0.0.1")
     reactor.run()

@@ -14,8 +14,20 @@ from pathlib import Path
 
 from tests.integration.processes import ROOT, Process, answers, free_port, start_valkey, wait_for
 
-PORT = int(os.environ.get("PORT", "3000"))
-ADMIN_PORT = int(os.environ.get("ADMIN_PORT", "9901"))
+
+def port_of(variable: str, default: str) -> int:
+    """The port that an environment variable names.
+
+    :raises SystemExit: when it names none.
+    """
+    text = os.environ.get(variable) or default
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise SystemExit(f"{variable}={text}: must be a port, 1 to 65535")
+    return int(text)
+
+
+PORT = port_of("PORT", "3000")
+ADMIN_PORT = port_of("ADMIN_PORT", "9901")
 SERVICES = {"auth": "AUTH_SERVICE_URL", "core": "CORE_SERVICE_URL", "mcp": "MCP_SERVER_URL"}
 """Each stand-in, and the variable by which ``etc/smartgate.toml`` finds it."""
 
@@ -23,36 +35,45 @@ TALK = ".venv/bin/python -m tests.platform.talk"
 COMMANDS = """
 The gateway answers at {base}. Four commands to paste into another terminal, in this directory:
 
-  # log in
-  TOKEN=$({curl} {base}/api/auth/login -d '{{"user":"ann","role":"user"}}' | cut -d'"' -f4)
-  # call users
+  # log in: the token of a user, for an hour
+  TOKEN=$({curl} {base}/api/auth/login -d '{{"user":"ann","role":"user"}}' | cut -d'"' -f4); echo "$TOKEN"
+  # call users: 200, how much of the limit is left, and what the service received
   {curl} -i {base}/api/users/7 -H "Authorization: Bearer $TOKEN"
-  # open the WebSocket
+  # open the WebSocket: it says "hello" back
   {talk} ws{address}/api/ws/echo "$TOKEN" hello
-  # run into the limit
+  # run into the limit: 200 until a user's 60 a minute are spent, then 429
   for i in $(seq 65); do {curl} -o /dev/null -w '%{{http_code}} ' {base}/api/users/7 \\
     -H "Authorization: Bearer $TOKEN"; done; echo
 
-What the gateway writes: {log}
+Its metrics: http://127.0.0.1:{admin}/metrics   What it writes: tail -f {log}
 ^C stops everything.
 """
 
 
 def main() -> int:
     """Start everything, wait for ^C, stop everything; exit status 1 when a part does not start, or ends."""
-    for variable, port in (("PORT", PORT), ("ADMIN_PORT", ADMIN_PORT)):
-        if answers(port):
-            print(f"Port {port} is taken: stop what listens there, or say {variable}=... make run", file=sys.stderr)
+    for variable, number in (("PORT", PORT), ("ADMIN_PORT", ADMIN_PORT)):
+        if answers(number):
+            other = f"{variable}={free_port()} make run"
+            print(f"Port {number} is taken: stop what listens there, or take another one: {other}", file=sys.stderr)
             return 1
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: stopped.append(received))
     running: list[Process] = []
     try:
+        print("Starting a Valkey, the auth, core and MCP services and the gateway ...", flush=True)
         start(running)
         base = f"http://127.0.0.1:{PORT}"
         print(
-            COMMANDS.format(base=base, address=base[4:], curl="curl -s", talk=TALK, log=running[-1].output.name),
+            COMMANDS.format(
+                base=base,
+                address=base.removeprefix("http"),
+                admin=ADMIN_PORT,
+                curl="curl -s",
+                talk=TALK,
+                log=running[-1].output.name,
+            ),
             flush=True,
         )
         if not shutil.which("curl"):
@@ -67,8 +88,12 @@ def main() -> int:
             print(error, file=sys.stderr)
             return 1
     finally:
-        for process in reversed(running):
+        print("\nStopping ...", flush=True)
+        for process in running:  # all at once, as ^C in a terminal does: no part waits for another's streams to end
+            process.child.terminate()
+        for process in running:
             process.stop()
+    print("Everything has stopped.")
     return 0
 
 

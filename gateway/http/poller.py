@@ -1,0 +1,206 @@
+"""The sockets of clients and instances behind one entry of the reactor: all that can be read is read, and what that
+leads to is sent at the end of the turn.
+
+Two things make it fast. The reactor's own bookkeeping for each event is paid once a turn. And a send to a peer that
+sleeps wakes it, which costs more than the send: when all sends of a turn follow each other, the first one wakes it and
+the others find it awake; several writes to one socket leave in one call besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import directlyProvidedBy, directlyProvides, implementer, providedBy
+
+from gateway.http.transport import Connector, ServerTransport
+
+if TYPE_CHECKING:
+    from twisted.internet.protocol import ClientFactory
+
+EVENTS: Final = 256
+"""Sockets that are looked after in one turn, at most; timers and everything else get theirs in between."""
+
+
+@implementer(IReadDescriptor)
+class Poller:
+    """A reactor to the transports of :mod:`gateway.http.transport`, and one descriptor to the real one.
+
+    What it does not do itself it leaves to the reactor, so it can stand for that wherever connections are made.
+
+    :param reactor: the real one.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._epoll = epoll()
+        self.fileno: Callable[[], int] = self._epoll.fileno
+        self._transports: dict[int, Any] = {}
+        self._events: dict[int, int] = {}  # what epoll waits for
+        self._written: dict[Any, None] = {}  # transports with something to send, in their order
+        self._in_turn = False
+        self._send_call: IDelayedCall | None = None
+        directlyProvides(self, directlyProvidedBy(self) + providedBy(reactor))
+        reactor.addReader(self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def close(self) -> None:
+        """Leave the reactor."""
+        self._reactor.removeReader(self)
+        self._epoll.close()
+
+    # -- making connections ---------------------------------------------------------------------------------------
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory,
+        timeout: float = 30,
+        bindAddress: tuple[str, int] | None = None,
+    ) -> Connector:
+        """See ``IReactorTCP.connectTCP``.
+
+        :param timeout: seconds until the attempt fails.
+        """
+        connector = Connector(host, port, factory, timeout, bindAddress, self)
+        connector.connect()
+        return connector
+
+    def accept(self, skt: Any, protocol: Any, client: Any, server: Any, session: int, reactor: Any) -> ServerTransport:
+        """What a listening port calls for each connection: set as its ``transport``."""
+        poller: Any = self
+        return ServerTransport(skt, protocol, client, server, session, poller)
+
+    # -- what the reactor calls -----------------------------------------------------------------------------------
+
+    def doRead(self) -> None:
+        """Some sockets are ready."""
+        self._in_turn = True
+        try:
+            self._read()
+        finally:
+            self._in_turn = False
+        if self._written:
+            self._send()
+
+    def _read(self) -> None:
+        transports = self._transports
+        for descriptor, event in self._epoll.poll(0, EVENTS):
+            transport = transports.get(descriptor)
+            if transport is None:
+                continue  # closed by what came before it in this turn
+            why, reading = None, True
+            try:
+                if event & EPOLLIN:
+                    why = transport.doRead()
+                elif event & (EPOLLHUP | EPOLLERR):
+                    why = ConnectionDone() if self._events[descriptor] & EPOLLIN else ConnectionLost()
+                if why is None and event & EPOLLOUT:
+                    reading = False
+                    why = transport.doWrite()
+            except Exception as error:
+                self._log.failure("A connection failed")
+                why = error
+            if why is not None:
+                self._lost(transport, why, reading)
+
+    def logPrefix(self) -> str:
+        return "-"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor has stopped: so it is for everybody here."""
+        for transport in tuple(self._transports.values()):
+            self.removeReader(transport)
+            self.removeWriter(transport)
+            transport.connectionLost(reason)
+
+    # -- what transports call -------------------------------------------------------------------------------------
+
+    def written(self, transport: Any) -> None:
+        """There is something to send: at the end of this turn, or, outside of one, of the reactor's."""
+        self._written[transport] = None
+        if not self._in_turn and self._send_call is None:
+            self._send_call = self._reactor.callLater(0, self._send)
+
+    def addReader(self, transport: Any) -> None:
+        """Tell the transport when there is something to read."""
+        self._wait(transport, EPOLLIN)
+
+    def addWriter(self, transport: Any) -> None:
+        """Let the transport write: one that is connected soon, one that is not when it is."""
+        if transport.connected:
+            self.written(transport)
+        else:
+            self.wait_for_room(transport)
+
+    def wait_for_room(self, transport: Any) -> None:
+        """Tell the transport when it can write again."""
+        self._wait(transport, EPOLLOUT)
+
+    def removeReader(self, transport: Any) -> None:
+        """It is not to be told any more."""
+        self._ignore(transport, EPOLLIN)
+
+    def removeWriter(self, transport: Any) -> None:
+        """It is not to be told any more."""
+        self._written.pop(transport, None)
+        self._ignore(transport, EPOLLOUT)
+
+    # -- the rest -------------------------------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        self._send_call = None
+        written, self._written = self._written, {}
+        for transport in written:
+            if not transport.connected:
+                continue
+            why = None
+            try:
+                why = transport.doWrite()
+            except Exception as error:
+                self._log.failure("A connection failed")
+                why = error
+            if why is not None:
+                self._lost(transport, why, False)
+
+    def _lost(self, transport: Any, why: Exception, reading: bool) -> None:
+        self.removeReader(transport)
+        if reading and isinstance(why, ConnectionDone):
+            transport.readConnectionLost(Failure(why))
+        else:
+            self.removeWriter(transport)
+            transport.connectionLost(Failure(why))
+
+    def _wait(self, transport: Any, event: int) -> None:
+        descriptor = transport.fileno()
+        waited = self._events.get(descriptor, 0)
+        if waited & event:
+            return
+        if waited:
+            self._epoll.modify(descriptor, waited | event)
+        else:
+            self._epoll.register(descriptor, event)
+            self._transports[descriptor] = transport
+        self._events[descriptor] = waited | event
+
+    def _ignore(self, transport: Any, event: int) -> None:
+        descriptor = transport.fileno()
+        waited = self._events.get(descriptor, 0)
+        if not waited & event:
+            return
+        if waited == event:
+            self._epoll.unregister(descriptor)
+            del self._events[descriptor], self._transports[descriptor]
+        else:
+            self._epoll.modify(descriptor, waited & ~event)
+            self._events[descriptor] = waited & ~event
