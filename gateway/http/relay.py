@@ -283,7 +283,8 @@ class Relay:
             connection.abort()
         elif connection.release():
             if self._request.channel.output_full:
-                connection.transport.resumeProducing()  # it was paused for this client, not for the next one
+                # It was paused for this client, not for the next one.
+                connection.transport.resumeProducing()  # type: ignore[union-attr]
             instance.give_back(connection)
 
     # -- the client -----------------------------------------------------------------------------------------------
