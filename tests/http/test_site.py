@@ -189,8 +189,9 @@ class EndTests(SiteTestCase):
         drained = self.drain()
         self.assertEqual((client.ended, drained), ("", []))
         self.hand.requests[0].respond(200, b"", b"done")
-        self.gateway.clock.advance(0)
-        self.assertEqual((client.ended, drained), ("closed", [None]))
+        self.assertEqual(client.ended, "half closed")
+        client.leave()
+        self.assertEqual(drained, [None])
         self.assertEqual(read_answers(client.received)[0].fields["Connection"], "close")
 
     def test_connections_that_come_late(self) -> None:
@@ -200,7 +201,7 @@ class EndTests(SiteTestCase):
         self.drain()
         client = self.gateway.connect()
         client.send(ask("/echo"))
-        self.assertEqual((len(read_answers(client.received)), client.ended), (1, "closed"))
+        self.assertEqual((len(read_answers(client.received)), client.ended), (1, "half closed"))
 
     def test_abort(self) -> None:
         """Whatever is left is cut, and its request recorded as incomplete or without an answer."""

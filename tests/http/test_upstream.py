@@ -125,10 +125,19 @@ class InterimTests(ProxyTestCase):
         self.assertEqual(self.answers(), [(200, b"ok")])
 
     def test_continue(self) -> None:
-        """The gateway has sent its own."""
+        """It goes on to whom it may concern; a client that asked for it has had the gateway's own."""
         self.exchange(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
-        self.assertNotIn(b"Continue", self.client.received)
-        self.assertEqual(self.answers(), [(200, b"ok")])
+        self.assertTrue(self.client.received.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"))
+        self.client = self.gateway.connect()
+        self.client.send(ask("/a", "Content-Length: 1", "Expect: 100-continue", method="POST"), b"x")
+        self.origin.wires[0].send(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
+        self.assertEqual(self.client.received.count(b"HTTP/1.1 100 Continue\r\n\r\n"), 1)
+
+    def test_lengths_in_interim_answers(self) -> None:
+        """1xx and 204 have none (RFC 9110 section 8.6), whatever an instance says."""
+        self.exchange(b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n")
+        self.exchange(b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n")
+        self.assertNotIn(b"Content-Length", self.client.received)
 
     def test_switching_protocols_unasked(self) -> None:
         """That is no answer to what was asked."""
@@ -154,6 +163,9 @@ class NonsenseTests(ProxyTestCase):
         for answer in (
             b"SSH-2.0-OpenSSH_9.2\r\n",
             b"HTTP/1.1 OK\r\n\r\n",
+            b"HTTP/1.1 099 Low\r\n\r\n",
+            b"HTTP/2.0 200 OK\r\n\r\n",
+            b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nX : y\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nX: a\x00b\r\n\r\n",
