@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from base64 import b64encode
+from functools import partial
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import tap
 from gateway.config import load
 from gateway.guards.keys import MAX_AGE
-from gateway.http.transport import ServerTransport
+from gateway.http import site
+from gateway.http.poller import Poller
 from gateway.tap import Gateway, Options, makeService
-from gateway.upstreams import instance
 from tests.certificates import Authority
 from tests.upstreams.network import Network, Transport
 
@@ -63,6 +64,9 @@ def toml(value: Any) -> str:
     return json.dumps(value)
 
 
+REDIS = 6379
+
+
 def token(key: Any = SECRET, algorithm: str = "HS256", kid: str | None = None, **claims: Any) -> str:
     """The Authorization of Ann, who is good for a long time of the reactor in memory."""
     head = None if kid is None else {"kid": kid}
@@ -74,6 +78,19 @@ def frames(data: bytes) -> bytes:
     return data.partition(b"\r\n\r\n")[2]
 
 
+class MemoryPoller(Poller):
+    """Connects to instances on a network in memory, and to Redis through the reactor."""
+
+    def __init__(self, network: Network, reactor: Any) -> None:
+        super().__init__(reactor)
+        self._network = network
+
+    def connectTCP(self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None) -> Any:
+        if port == REDIS:
+            return self._reactor.connectTCP(host, port, factory, timeout, bindAddress)
+        return self._network.connect(host, port, factory, timeout)
+
+
 class GatewayCase(SynchronousTestCase):
     """A gateway of a configuration, with a network in memory around it."""
 
@@ -81,8 +98,9 @@ class GatewayCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        self.network = Network()
-        self.patch(instance, "connect_tcp", self.network.connect_tcp)
+        self.network = Network(Mock())
+        self.patch(site, "LONGEST_PERIOD", 0.05)
+        self.patch(tap, "Poller", partial(MemoryPoller, self.network))
         self.patch(tap, "gc", Mock())  # a collection takes longer than a test
 
     def write(self, *routes: dict[str, Any], upstream: dict[str, Any] | None = None, **tables: dict[str, Any]) -> str:
@@ -222,7 +240,7 @@ class ListenTests(GatewayCase):
         self.patch(self.reactor, "listenTCP", lambda *_, **__: Listening(tcp.Server))
         self.patch(self.reactor, "listenUNIX", lambda *_, **__: Listening(unix.Server))
         self.start(server={"listen": ["tcp:3000", "unix:gateway.sock"], "admin": ""})
-        self.assertEqual([port.transport for port in ports], [ServerTransport, unix.Server])
+        self.assertEqual([port.transport for port in ports], [self.gateway._poller.accept, unix.Server])
 
     def test_workers(self) -> None:
         """More processes than this version has are not promised in silence."""
@@ -380,11 +398,12 @@ class TablesTests(GatewayCase):
         self.start({"websocket": True}, websocket=table, cors={"origins": ["https://app.example"]})
         self.assertEqual(self.status(), 426)
         self.assertEqual(self.status(*UPGRADE, "Origin: https://evil.example"), 403)
-        client, _ = self.open_websocket()
+        client, upstream = self.open_websocket()
         self.reactor.pump([15] * 3)
         self.assertEqual(frames(client.value())[:1], b"\x89")
         client.clear()
         client.protocol.dataReceived(b"\x82\x8b" + bytes(15))
+        upstream.protocol.dataReceived(b"\x88\x02\x03\xe9")  # it goes, too, once it has answered the rest
         self.assertIn((1009).to_bytes(2, "big"), client.value())
 
     def test_websocket_in_the_log(self) -> None:
@@ -690,7 +709,7 @@ class StopTests(GatewayCase):
         self.assertEqual((client.disconnecting, client.aborted), (False, False))
         upstream.protocol.dataReceived(OK)
         self.assertIn(b"Connection: close\r\n", client.value())
-        self.assertTrue(client.disconnecting)
+        self.assertTrue(client.half_closed)
         self.assertNoResult(stopped)
         client.lost()
         self.successResultOf(stopped)

@@ -18,7 +18,6 @@ from gateway.core.errors import UpstreamFailed
 from gateway.core.tokens import Claims
 from gateway.http.site import Limits, Site
 from gateway.resources.proxy import ProxySettings, ReverseProxyResource
-from gateway.upstreams import instance as module
 from gateway.upstreams.cluster import Cluster
 from gateway.upstreams.instance import Instance
 from tests.upstreams.network import Network, Transport
@@ -59,8 +58,7 @@ class ProxyCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        self.network = Network()
-        self.patch(module, "connect_tcp", self.network.connect_tcp)
+        self.network = Network(self.reactor)
         self.failures: list[tuple[str, str]] = []
         self.settings: dict[str, Any] = {
             "stripped_prefix": b"",

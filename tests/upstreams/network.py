@@ -18,12 +18,14 @@ class Transport(StringTransport):
 
     protocol: Any
     aborted = False
+    half_closed = False
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """There is nothing to delay."""
 
     def loseWriteConnection(self) -> None:
         """Half of it ends."""
+        self.half_closed = True
 
     def abortConnection(self) -> None:
         self.aborted = True
@@ -57,14 +59,19 @@ class Attempt(BaseConnector):
 
 
 class Network:
-    """Stands for :func:`gateway.http.transport.connect_tcp`, and keeps what was attempted."""
+    """Where a reactor's connections are attempted, and what was.
 
-    def __init__(self) -> None:
+    :param reactor: its ``connectTCP`` comes here from now on.
+    """
+
+    def __init__(self, reactor: Any) -> None:
         self.attempts: list[Attempt] = []
+        self._reactor = reactor
+        reactor.connectTCP = self.connect
 
-    def connect_tcp(self, reactor: Any, host: str, port: int, factory: Any, timeout: float) -> Attempt:
+    def connect(self, host: str, port: int, factory: Any, timeout: float) -> Attempt:
         """Attempt a connection."""
-        attempt = Attempt(host, port, factory, timeout, reactor)
+        attempt = Attempt(host, port, factory, timeout, self._reactor)
         self.attempts.append(attempt)
         attempt.connect()
         return attempt

@@ -17,7 +17,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.core.errors import UpstreamFailed, UpstreamTimeout
 from gateway.http.upstream import UpstreamConnection
-from gateway.upstreams import instance as module
 from gateway.upstreams.instance import Instance, authorities
 from tests.certificates import Authority
 from tests.upstreams.network import Network, Resolver, Transport
@@ -30,8 +29,7 @@ class InstanceCase(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
         self.resolver = Resolver()
         self.reactor.installNameResolver(self.resolver)
-        self.network = Network()
-        self.patch(module, "connect_tcp", self.network.connect_tcp)
+        self.network = Network(self.reactor)
 
     def make(self, url: str = "http://192.0.2.1:8080", **options: Any) -> Instance:
         return Instance(self.reactor, url, **options)
