@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zope.interface import Attribute, Interface
 
@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from gateway.http.request import Request
-
-T = TypeVar("T")
 
 
 class IGuard(Interface):
@@ -65,3 +63,35 @@ class IStore(Interface):
 
     def close() -> Deferred[None]:
         """Let go of connections and timers."""
+
+
+Watcher = Callable[[str, str | None, float | None], None]
+"""Told of a record: its key, its value (None when it is gone), and the seconds it has left (None when it stays)."""
+
+
+class IRecords(Interface):
+    """Small facts that gateways share, each under a key; a gateway keeps what it watches, and so knows it at once.
+
+    The Deferreds fail when the store cannot be reached.
+    """
+
+    loaded: bool = Attribute("Whether everything that is watched was told at least once.")
+
+    def watch(prefix: str, watcher: Watcher) -> None:
+        """Tell ``watcher`` of every record whose key begins with ``prefix``: those there are, and each change.
+
+        After a time without a connection everything is told anew, and what is gone meanwhile as gone. A record that
+        ends by itself need not be told: watchers hold its seconds against their own clock.
+        """
+
+    def get(key: str) -> Deferred[str | None]:
+        """The value of a record, or None."""
+
+    def put(key: str, value: str, seconds: float | None = None) -> Deferred[None]:
+        """Write a record that ends after ``seconds``, or stays."""
+
+    def delete(key: str) -> Deferred[bool]:
+        """Remove a record; whether there was one."""
+
+    def add(key: str, amount: int, seconds: float) -> Deferred[int]:
+        """Add to a counter, which begins at 0 and ends ``seconds`` after its beginning; returns what it is then."""

@@ -1,4 +1,4 @@
-"""``twistd smartgate``: everything is put together here, and nowhere else."""
+"""``twistd smartgate``: everything is put together here, out of what :mod:`gateway.wiring` makes."""
 
 from __future__ import annotations
 
@@ -14,40 +14,22 @@ from twisted.internet.endpoints import serverFromString
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.components import Componentized
-from twisted.web.resource import IResource, Resource
+from twisted.web.resource import IResource
 
-from gateway.config import PLACES, ConfigError, Route, Settings, load, place
-from gateway.core.addresses import Networks
-from gateway.core.errors import NotFound
-from gateway.core.headers import lines
-from gateway.core.keys import Key
-from gateway.core.limits import Limits as RateLimits
-from gateway.core.tokens import TokenCache, TokenVerifier
-from gateway.guards.addresses import AddressGuard
-from gateway.guards.admit import AdmitGuard
-from gateway.guards.authenticate import AuthenticateGuard
-from gateway.guards.authorize import AuthorizeGuard
-from gateway.guards.cors import CorsGuard
-from gateway.guards.keys import PublishedKeys, fetching_client
-from gateway.guards.size import SizeGuard
+from gateway.config import PLACES, ConfigError, Settings, load, place
 from gateway.http.poller import Poller
 from gateway.http.request import Request
-from gateway.http.site import Limits, Site
-from gateway.interfaces import IStore
+from gateway.http.site import Site
 from gateway.resources.bridges import Bridges
-from gateway.resources.guarded import GuardedResource
 from gateway.resources.health import Health, MetricsResource, Ready
-from gateway.resources.proxy import ProxySettings, ReverseProxyResource
-from gateway.resources.tree import Branch
-from gateway.resources.websocket import WebSocketResource
-from gateway.store.failover import ResilientStore
-from gateway.store.memory import MemoryStore
-from gateway.store.redis import RedisStore
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import destination, observer
 from gateway.telemetry.metrics import Metrics
-from gateway.upstreams.cluster import Cluster
-from gateway.upstreams.instance import Instance, authorities
+from gateway.wiring.identity import Identity
+from gateway.wiring.routes import Routes, admin_tree
+from gateway.wiring.sites import make_admin, make_site
+from gateway.wiring.store import make_store
+from gateway.wiring.upstreams import make_clusters
 
 
 class Options(usage.Options):
@@ -61,13 +43,6 @@ class Options(usage.Options):
             self["settings"] = load(self["config"] or place(), os.environ)
         except ConfigError as error:
             raise usage.UsageError(f"the configuration cannot be used:\n{error}") from None
-
-
-class _Missing(Resource):
-    isLeaf = True
-
-    def render(self, request: Any) -> int:
-        raise NotFound
 
 
 class Gateway(service.Service):
@@ -87,163 +62,42 @@ class Gateway(service.Service):
         self._ports: list[Any] = []
         self._metrics = Metrics()
         self._access_log = AccessLog(settings.access_log.path, reactor)
-        self._store = self._make_store()
+        self._store = make_store(settings, reactor, self._poller, self._metrics)
+        self._identity = Identity(settings, reactor)
         self._bridges = Bridges(reactor, settings.websocket.max_message, settings.websocket.idle_ping)
-        self._clusters = self._make_clusters()
-        self._cache = TokenCache()
-        self._verifier, self._keys = self._make_verifier()
-        self._checks = self._make_checks()
-        self._site = self._make_site()
-        self._admin = self._make_admin()
-
-    # -- the parts ------------------------------------------------------------------------------------------------
-
-    def _make_store(self) -> IStore:
-        settings, reactor = self._settings, self._reactor
-        local = MemoryStore(reactor, settings.rate_limit.window)
-        if settings.redis.url == "memory:":
-            return local
-        redis = RedisStore(
-            self._poller,
-            settings.redis.url,
-            settings.rate_limit.prefix,
-            settings.rate_limit.window,
-            settings.redis.timeout,
+        self._clusters = make_clusters(settings, self._poller)
+        probes: dict[bytes, IResource] = {b"/health": Health(), b"/ready": Ready(self._checks())}
+        routes = Routes(
+            settings,
+            reactor,
+            self._store,
+            self._identity,
+            self._clusters,
+            self._bridges,
+            self._metrics,
+            self._opened,
         )
-        self._metrics.count("redis_round_trips", "Round trips to Redis.", lambda: redis.round_trips)
-        self._metrics.count("redis_questions", "Requests that asked Redis.", lambda: redis.asks)
-        self._metrics.count("redis_errors", "Round trips that failed.", lambda: redis.errors)
-        self._metrics.count("redis_seconds", "Time spent waiting for Redis.", lambda: redis.seconds)
-        return ResilientStore(redis, local, settings.redis.on_failure, settings.redis.revocation_on_failure, reactor)
+        self._site = make_site(settings, reactor, routes.tree(probes), self._record)
+        scraped: dict[bytes, IResource] = {b"/metrics": MetricsResource(self._metrics.registry)}
+        self._admin = make_admin(reactor, admin_tree(probes | scraped))
+        self._tell()
 
-    def _make_clusters(self) -> dict[str, Cluster]:
-        return {
-            upstream.name: Cluster(
-                upstream.name,
-                [
-                    Instance(self._poller, url, upstream.keep_alive, upstream.max_idle, authorities(upstream.ca_file))
-                    for url in upstream.instances
-                ],
-                upstream.balance,
-            )
-            for upstream in self._settings.upstreams
-        }
-
-    def _make_verifier(self) -> tuple[TokenVerifier | None, PublishedKeys | None]:
-        """What all routes verify tokens with, and who fetches its keys, where they are published ones."""
-        jwt = self._settings.jwt
-        if all(route.auth == "none" for route in self._settings.routes):
-            return None, None
-        verifier = TokenVerifier(jwt.key(), jwt.algorithms, jwt.issuer, jwt.audience, jwt.role_claim, jwt.leeway)
-        if not jwt.jwks_url:
-            return verifier, None
-
-        def changed(keys: tuple[Key, ...]) -> None:
-            verifier.publish(keys)
-            self._cache.clear()
-
-        client = fetching_client(self._reactor)
-        return verifier, PublishedKeys(client, self._reactor, jwt.jwks_url, jwt.algorithms, changed)
-
-    def _make_checks(self) -> dict[str, Callable[[], Any]]:
+    def _checks(self) -> dict[str, Callable[[], Any]]:
         """What has to be well for the gateway to be ready."""
         checks: dict[str, Callable[[], Any]] = {"store": self._store.ping}
-        keys = self._keys
+        keys = self._identity.keys
         if keys is not None:
             checks["keys"] = lambda: keys.known
         return checks
 
-    def _make_site(self) -> Site:
-        settings = self._settings
-        root = Branch(self._guarded([], _Missing()))
-        for route in sorted(settings.routes, key=lambda route: len(route.prefix)):
-            root.plant(route.prefix.encode(), self._leaf(route))
-        root.plant(b"/health", self._guarded([], Health()), whole=True)
-        root.plant(b"/ready", self._guarded([], Ready(self._checks)), whole=True)
-        of = settings.server
-        site = Site(
-            self._reactor,
-            root.locate,
-            self._record,
-            Limits(of.max_head, of.max_fields, of.max_target, of.head_timeout, of.body_timeout, of.idle_timeout),
-            Networks(of.trusted_proxies),
-            lines(settings.security_lines()),
-        )
-        log = self._access_log
-        self._metrics.gauge("open_connections", "Connections of clients.", lambda: len(site.channels))
-        self._metrics.gauge("open_websockets", "WebSockets that are bridged.", lambda: len(self._bridges))
-        self._metrics.count("access_log_dropped", "Access-log lines that could not be written.", lambda: log.dropped)
-        return site
+    def _tell(self) -> None:
+        """Metrics of what this process holds."""
+        site, log, tell = self._site, self._access_log, self._metrics
+        tell.gauge("open_connections", "Connections of clients.", lambda: len(site.channels))
+        tell.gauge("open_websockets", "WebSockets that are bridged.", lambda: len(self._bridges))
+        tell.count("access_log_dropped", "Access-log lines that could not be written.", lambda: log.dropped)
 
-    def _make_admin(self) -> Site:
-        """What listens for operators: never logged, never guarded, so never to be open to the world."""
-        root = Branch(GuardedResource([], _Missing()))
-        leaves = {
-            b"/health": Health(),
-            b"/ready": Ready(self._checks),
-            b"/metrics": MetricsResource(self._metrics.registry),
-        }
-        for path, leaf in leaves.items():
-            root.plant(path, GuardedResource([], leaf), whole=True)
-        return Site(self._reactor, root.locate, lambda request: None, Limits())
-
-    def _leaf(self, route: Route) -> GuardedResource:
-        settings, rate = self._settings, self._settings.rate_limit
-        guards: list[Any] = []
-        if route.allow or route.deny:
-            guards.append(AddressGuard(Networks(route.allow), Networks(route.deny)))
-        guards.append(SizeGuard(route.max_body or settings.server.max_body))
-        if route.auth != "none" and self._verifier is not None:
-            required, now = route.auth == "required", self._reactor.seconds
-            guards.append(AuthenticateGuard(self._verifier, self._cache, required, now, self._keys))
-        guards.append(AdmitGuard(self._store, RateLimits(rate.default, rate.roles, rate.window), route.rate_limit))
-        if route.roles is not None or route.methods:
-            guards.append(AuthorizeGuard(route.roles, route.methods))
-        cluster, proxying, report = self._clusters[route.upstream], self._proxying(route), self._metrics.upstream_failed
-        leaf = (
-            WebSocketResource(
-                self._reactor,
-                cluster,
-                proxying,
-                report,
-                origins=settings.cors.origins,
-                bridges=self._bridges,
-                leeway=settings.jwt.leeway,
-                opened=self._opened,
-            )
-            if route.websocket
-            else ReverseProxyResource(cluster, proxying, report)
-        )
-        return self._guarded(guards, leaf, route, route.prefix)
-
-    def _proxying(self, route: Route) -> ProxySettings:
-        settings = self._settings
-        upstream = next(upstream for upstream in settings.upstreams if upstream.name == route.upstream)
-        return ProxySettings(
-            stripped_prefix=route.prefix.encode() if route.strip_prefix else b"",
-            preserve_host=route.preserve_host,
-            connect_timeout=route.connect_timeout or upstream.connect_timeout,
-            first_byte_timeout=route.first_byte_timeout or upstream.first_byte_timeout,
-            idle_timeout=route.idle_timeout or upstream.idle_timeout,
-            security=settings.security_lines(),
-            upstream_wins=frozenset(name.lower().encode() for name in route.upstream_headers),
-            own_cors=bool(settings.cors.origins),
-            own_limits=route.rate_limit,
-        )
-
-    def _guarded(self, guards: list[Any], leaf: IResource, route: Any = None, name: str = "") -> GuardedResource:
-        """A leaf behind the guards of every path, and its own."""
-        settings, cors = self._settings, self._settings.cors
-        first: list[Any] = []
-        if cors.origins:
-            first.append(
-                CorsGuard(
-                    cors.origins, cors.methods, cors.allow_headers, cors.expose_headers, cors.credentials, cors.max_age
-                )
-            )
-        if settings.addresses.allow or settings.addresses.deny:
-            first.append(AddressGuard(Networks(settings.addresses.allow), Networks(settings.addresses.deny)))
-        return GuardedResource([*first, *guards], leaf, route, name)
+    # -- one request ----------------------------------------------------------------------------------------------
 
     def _opened(self, request: Request) -> None:
         """A WebSocket has opened; when it has closed it is recorded as any request is."""
@@ -272,8 +126,8 @@ class Gateway(service.Service):
         super().startService()
         if self._settings.server.workers not in (0, 1):
             self._log.info("This version serves in one process; server.workers will take effect with the supervisor")
-        if self._keys is not None:
-            self._keys.start()
+        if self._identity.keys is not None:
+            self._identity.keys.start()
         for text in self._settings.server.listen:
             self._listen(text, self._site)
         if self._settings.server.admin:
@@ -307,8 +161,8 @@ class Gateway(service.Service):
         return DeferredList([*closing, drained], consumeErrors=True).addCallback(self._stopped)
 
     def _stopped(self, _: Any) -> Deferred[None]:
-        if self._keys is not None:
-            self._keys.stop()
+        if self._identity.keys is not None:
+            self._identity.keys.stop()
         for cluster in self._clusters.values():
             cluster.close()
         self._access_log.close()
