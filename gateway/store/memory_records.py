@@ -75,7 +75,9 @@ class MemoryRecords:
     def _write(self, key: str, value: str, end: float | None) -> None:
         self._records[key] = value, end
         if len(self._records) > self._size:
-            del self._records[next(iter(self._records))]
+            oldest = next(iter(self._records))
+            del self._records[oldest]
+            self._tell(oldest, None, None)
 
     def _tell(self, key: str, value: str | None, seconds: float | None) -> None:
         for prefix, watcher in self._watchers:

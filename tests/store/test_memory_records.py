@@ -15,7 +15,7 @@ class MemoryRecordsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.records = MemoryRecords(self.clock, size=3)
+        self.records = MemoryRecords(self.clock, size=4)
         self.told: list[tuple[str, str | None, float | None]] = []
 
     def watch(self, prefix: str) -> None:
@@ -65,8 +65,10 @@ class MemoryRecordsTests(SynchronousTestCase):
         self.assertEqual(self.told, [("strikes:a", "2", 10), ("strikes:a", "5", 4), ("strikes:a", "1", 10)])
 
     def test_bounded(self) -> None:
-        """What was written first goes when there is no more room."""
-        for key in "abcd":
+        """What was written first goes when there is no more room, and is told as gone."""
+        self.watch("a")
+        for key in "abcde":
             self.records.put(key, key)
         self.assertIsNone(self.successResultOf(self.records.get("a")))
-        self.assertEqual(self.successResultOf(self.records.get("d")), "d")
+        self.assertEqual(self.successResultOf(self.records.get("e")), "e")
+        self.assertEqual(self.told, [("a", "a", None), ("a", None, None)])
