@@ -95,3 +95,6 @@ class IRecords(Interface):
 
     def add(key: str, amount: int, seconds: float) -> Deferred[int]:
         """Add to a counter, which begins at 0 and ends ``seconds`` after its beginning; returns what it is then."""
+
+    def close() -> Deferred[None]:
+        """Let go of connections and timers."""

@@ -28,7 +28,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.wiring.identity import Identity
 from gateway.wiring.routes import Routes, admin_tree
 from gateway.wiring.sites import make_admin, make_site
-from gateway.wiring.store import make_store
+from gateway.wiring.store import make_records, make_store
 from gateway.wiring.upstreams import make_clusters
 
 
@@ -63,6 +63,7 @@ class Gateway(service.Service):
         self._metrics = Metrics()
         self._access_log = AccessLog(settings.access_log.path, reactor)
         self._store = make_store(settings, reactor, self._poller, self._metrics)
+        self._records = make_records(settings, reactor, self._poller)
         self._identity = Identity(settings, reactor)
         self._bridges = Bridges(reactor, settings.websocket.max_message, settings.websocket.idle_ping)
         self._clusters = make_clusters(settings, self._poller)
@@ -166,7 +167,8 @@ class Gateway(service.Service):
         for cluster in self._clusters.values():
             cluster.close()
         self._access_log.close()
-        return self._store.close().addCallback(lambda _: self._poller.close())
+        closing = [self._store.close(), self._records.close()]
+        return DeferredList(closing).addCallback(lambda _: self._poller.close())
 
 
 def makeService(options: Options) -> service.IService:

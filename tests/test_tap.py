@@ -514,7 +514,7 @@ class RedisTests(GatewayCase):
     def redis(self) -> Transport:
         """Redis has taken the connection."""
         self.reactor.advance(0)
-        host, port, factory, *_ = self.reactor.tcpClients[-1]
+        host, port, factory, *_ = self.reactor.tcpClients[-2]  # the last one is for the records
         self.assertEqual((host, port), ("127.0.0.1", 6379))
         transport = Transport()
         transport.protocol = factory.buildProtocol(IPv4Address("TCP", host, port))

@@ -60,6 +60,11 @@ class MemoryRecords:
         self._tell(key, str(total), self._left(key))
         return succeed(total)
 
+    def close(self) -> Deferred[None]:
+        """Forget everything."""
+        self._records.clear()
+        return succeed(None)
+
     def _value(self, key: str) -> str | None:
         """What is written under a key, if it has not ended."""
         value, end = self._records.get(key, (None, None))

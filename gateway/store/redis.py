@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from hashlib import sha1
 from math import ceil
-from typing import Any, Final, NamedTuple, cast
-from urllib.parse import unquote, urlsplit
+from typing import Any, Final, cast
 
-import txredisapi
 from hiredis import pack_command
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
-from twisted.internet.ssl import optionsForClientTLS
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway.interfaces import IStore, Verdict
+from gateway.store.address import PATIENCE, Address
+from gateway.store.link import Links, NoAnswer
 from gateway.store.script import ASK
 
 BLACKLIST: Final = "blacklist:"
@@ -25,113 +22,12 @@ BATCH: Final = 512
 """Questions in one round trip, at most."""
 QUEUE: Final = 16_384
 """Questions that wait for the next round trips, at most."""
-PATIENCE: Final = 1.0
-"""Seconds after which a connection on which an answer is missing, or a handshake hangs, is given up."""
 GRACE: Final = 0.01
 """Seconds more that a late answer gets: this process may be the slow one, and the answer unread."""
 
 _SHA: Final = sha1(ASK, usedforsecurity=False).hexdigest()
 _REVOKED: Final = Verdict(True, 0, 0.0)
 _verdict: Final = tuple.__new__  # half the time that calling the class takes
-
-
-class NoAnswer(Exception):
-    """Redis did not answer: it is away, too slow, or refused."""
-
-
-class Address(NamedTuple):
-    """Where Redis is, and as whom to speak to it."""
-
-    host: str
-    port: int
-    database: int
-    user: str | None
-    password: str | None
-    tls: bool
-
-    @classmethod
-    def parse(cls, url: str) -> Address:
-        """Read ``redis://[[user]:password@]host[:port][/database]``; ``rediss://`` is TLS with the server verified.
-
-        :raises ValueError: when it is anything else; the text never holds the password.
-        """
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ValueError(f"not a URL of a Redis: {error}") from None
-        if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("a Redis is written redis://[user:password@]host[:port][/database], or rediss:// for TLS")
-        database = parts.path.strip("/") or "0"
-        if not (database.isascii() and database.isdigit()):
-            raise ValueError(f"the database of a Redis is a number, not {database!r}")
-        return cls(
-            parts.hostname,
-            6379 if port is None else port,
-            int(database),
-            unquote(parts.username) if parts.username else None,
-            unquote(parts.password) if parts.password else None,
-            parts.scheme == "rediss",
-        )
-
-    def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
-        """How to connect to it."""
-        plain = HostnameEndpoint(reactor, self.host, self.port, timeout=PATIENCE)
-        return wrapClientTLS(optionsForClientTLS(self.host), plain) if self.tls else plain
-
-
-class _Link(txredisapi.RedisProtocol):
-    """A connection whose replies are taken as hiredis reads them."""
-
-    def tryConvertData(self, data: Any) -> Any:
-        """Leave them: a look at every integer of an answer would cost more than the rest."""
-        return data
-
-
-class _Links(txredisapi.RedisFactory):
-    """Keeps one connection to Redis and tells the store when it comes and goes; tries again for ever."""
-
-    protocol = _Link
-    initialDelay = 0.05
-    maxDelay = 0.8  # its jitter included, a second
-    _log = Logger()
-
-    def __init__(self, store: RedisStore, clock: IReactorTime, address: Address) -> None:
-        super().__init__(
-            f"{address.host}:{address.port}",
-            address.database,  # always selected: Redis has answered before a connection counts as one
-            1,
-            charset=None,
-            username=address.user,
-            password=address.password,
-            replyTimeout=PATIENCE,
-        )
-        self._store = store
-        self._clock = clock
-        self._complaint = ""
-
-    def buildProtocol(self, addr: Any) -> Any:
-        link = super().buildProtocol(addr)
-        link.callLater = self._clock.callLater
-        return link
-
-    def addConnection(self, link: Any) -> None:
-        """It is ready: authenticated, its database selected."""
-        super().addConnection(link)
-        if link in self.pool:
-            self._complaint = ""
-            link.whenDisconnected().addCallback(self._store._lost)
-            self._store._connected(link)
-
-    def stopTrying(self) -> Deferred[None]:
-        """txredisapi would give up for good when Redis refuses the password; it may be mended there."""
-        return succeed(None)
-
-    def connectionError(self, why: str) -> None:
-        """Say once why Redis does not let us in."""
-        if why != self._complaint:
-            self._complaint = why
-            self._log.error("{why}", why=why)
 
 
 @implementer(IStore)
@@ -185,7 +81,7 @@ class RedisStore:
         self._watch: IDelayedCall | None = None  # for what waits too long
         self._spared = -1.0  # since when the batch waits that was given one more turn
         self._abandonment: IDelayedCall | None = None
-        self._links = _Links(self, clock, address)
+        self._links = Links(self, clock, address)
         self._start: IDelayedCall = clock.callLater(0, self._links.startConnecting, endpoint or address.endpoint(clock))
 
     def ask(self, token_id: str, bucket: str) -> Deferred[Verdict]:
@@ -233,7 +129,7 @@ class RedisStore:
         done: Deferred[Any] = self._links.disconnect()
         if link is not None:
             link.transport.abortConnection()  # a Redis that hangs would not let it close
-        self._lost(None)
+        self.lost(None)
         return done.addBoth(lambda _: None)
 
     # -- a round trip ---------------------------------------------------------------------------------------------
@@ -320,13 +216,15 @@ class RedisStore:
             self.errors += 1
             _fail(dropped, why)
 
-    def _connected(self, link: Any) -> None:
+    def connected(self, link: Any) -> None:
+        """A connection is there: what waited leaves."""
         self._link = link
         self._away = False
         if self._waiting:
             self._send()
 
-    def _lost(self, _: Any) -> None:
+    def lost(self, _: Any) -> None:
+        """It is gone: what was asked fails."""
         self._back()
         self._link = None
         self._away = True

@@ -1,4 +1,4 @@
-"""The script that answers every question of a batch inside Redis, at one moment."""
+"""What runs inside Redis: one script answers every question of a batch at one moment, two serve the records."""
 
 from typing import Final
 
@@ -25,3 +25,23 @@ return answer
 """KEYS holds pairs: the key that is there when the token is revoked, and the counter of the client; ``""`` asks about
 none. ARGV[1] is the window in milliseconds. The answer is flat, two integers a pair: the hits of the counter (-1 when
 the token is revoked, and nothing was counted) and the milliseconds its window has left."""
+
+READ: Final = b"""
+local values, answer = redis.call('MGET', unpack(KEYS)), {}
+for i, key in ipairs(KEYS) do
+    answer[2 * i - 1], answer[2 * i] = values[i], redis.call('PTTL', key)
+end
+return answer
+"""
+"""The value of each key (nil when it is no string) and the milliseconds it has left: -1 when it stays, -2 when there
+is no such key."""
+
+ADD: Final = b"""
+local fresh = redis.call('EXISTS', KEYS[1]) == 0
+local total = redis.call('INCRBY', KEYS[1], ARGV[1])
+if fresh then
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return total
+"""
+"""Adds ARGV[1] to a counter that, when it is new, ends after ARGV[2] milliseconds."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.config import Settings
-from gateway.interfaces import IStore
+from gateway.interfaces import IRecords, IStore
 from gateway.store.failover import ResilientStore
 from gateway.store.memory import MemoryStore
+from gateway.store.memory_records import MemoryRecords
+from gateway.store.records import RedisRecords
 from gateway.store.redis import RedisStore
 from gateway.telemetry.metrics import Metrics
 
@@ -24,3 +26,9 @@ def make_store(settings: Settings, reactor: Any, poller: Any, metrics: Metrics) 
     metrics.count("redis_errors", "Round trips that failed.", lambda: redis.errors)
     metrics.count("redis_seconds", "Time spent waiting for Redis.", lambda: redis.seconds)
     return ResilientStore(redis, local, of.on_failure, of.revocation_on_failure, reactor)
+
+
+def make_records(settings: Settings, reactor: Any, poller: Any) -> IRecords:
+    """The records of ``[redis]``, on a connection of their own."""
+    of = settings.redis
+    return MemoryRecords(reactor) if of.url == "memory:" else RedisRecords(poller, of.url, of.timeout)

@@ -13,8 +13,9 @@ from twisted.trial.unittest import TestCase
 
 from gateway.interfaces import IStore
 from gateway.store.failover import ResilientStore
+from gateway.store.link import NoAnswer
 from gateway.store.memory import MemoryStore
-from gateway.store.redis import NoAnswer, RedisStore
+from gateway.store.redis import RedisStore
 from tests.integration.valkey import Valkey
 from tests.store.answers import StoreAnswers
 

@@ -4,94 +4,21 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import hiredis
 import txredisapi
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock, StringTransport
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from gateway.interfaces import IStore, Verdict
 from gateway.store import redis
-from gateway.store.redis import GRACE, PATIENCE, Address, NoAnswer, RedisStore
+from gateway.store.address import PATIENCE
+from gateway.store.link import NoAnswer
+from gateway.store.redis import GRACE, RedisStore
 from gateway.store.script import ASK
+from tests.store.lines import Endpoint, Line
 
 TIMEOUT = 0.05
-
-
-class Endpoint:
-    """Never connects by itself: the test hands connections over."""
-
-    def connect(self, factory: Any) -> Deferred[Any]:
-        return Deferred()
-
-
-class Line(StringTransport):
-    """A connection to a Redis that the test plays."""
-
-    link: Any = None
-
-    def said(self) -> list[list[bytes]]:
-        """The commands that came since it was asked last."""
-        reader = hiredis.Reader()
-        reader.feed(self.value())
-        self.clear()
-        commands = []
-        while (command := reader.gets()) is not False:
-            commands.append(command)
-        return commands
-
-    def reply(self, text: bytes) -> None:
-        """Answer a command."""
-        self.link.dataReceived(text)
-
-    def numbers(self, *numbers: int) -> None:
-        """Answer with a flat list of integers."""
-        self.reply(b"*%d\r\n" % len(numbers) + b"".join(b":%d\r\n" % number for number in numbers))
-
-    def lose(self) -> None:
-        """The connection ends."""
-        self.link.connectionLost(Failure(ConnectionDone()))
-
-    def abortConnection(self) -> None:
-        super().abortConnection()
-        if self.link.connected:
-            self.lose()
-
-
-class AddressTests(SynchronousTestCase):
-    """How the URL of a Redis is read."""
-
-    def test_parts(self) -> None:
-        """Every part, its default, and what is percent-encoded in it."""
-        self.assertEqual(Address.parse("redis://h"), Address("h", 6379, 0, None, None, False))
-        self.assertEqual(
-            Address.parse("rediss://u%40x:p%3Aw@[::1]:7000/3"), Address("::1", 7000, 3, "u@x", "p:w", True)
-        )
-        self.assertEqual(Address.parse("redis://:pw@h/"), Address("h", 6379, 0, None, "pw", False))
-
-    def test_mistakes(self) -> None:
-        """What is no such URL says what one is, and never the password."""
-        for url in (
-            "http://:hush@h",
-            "redis://",
-            "redis://:hush@h/x",
-            "redis://:hush@h:99999",
-            "redis://:hush@h/0?a=1",
-        ):
-            error = self.assertRaises(ValueError, Address.parse, url)
-            self.assertIn("Redis", str(error))
-            self.assertNotIn("hush", str(error))
-
-    def test_tls_verifies_the_server(self) -> None:
-        """rediss:// wraps the connection, for the name in the URL."""
-        clock: Any = MemoryReactorClock()
-        plain = Address.parse("redis://redis.test").endpoint(clock)
-        wrapped = Address.parse("rediss://redis.test").endpoint(clock)
-        self.assertNotEqual(type(plain), type(wrapped))
 
 
 class RedisStoreTests(SynchronousTestCase):

@@ -1,0 +1,80 @@
+"""One connection to Redis, made again for ever when it is lost."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import txredisapi
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from gateway.store.address import PATIENCE, Address
+
+
+class NoAnswer(Exception):
+    """Redis did not answer: it is away, too slow, or refused."""
+
+
+class Owner(Protocol):
+    """Who uses the connection."""
+
+    def connected(self, link: Link) -> None:
+        """It is there, and Redis has answered on it."""
+
+    def lost(self, _: Any) -> None:
+        """It is gone."""
+
+
+class Link(txredisapi.RedisProtocol):
+    """A connection whose replies are taken as hiredis reads them."""
+
+    def tryConvertData(self, data: Any) -> Any:
+        """Leave them: a look at every integer of an answer would cost more than the rest."""
+        return data
+
+
+class Links(txredisapi.RedisFactory):
+    """Keeps one connection to Redis and tells its owner when it comes and goes."""
+
+    protocol: type[Link] = Link
+    initialDelay = 0.05
+    maxDelay = 0.8  # its jitter included, a second
+    _log = Logger()
+
+    def __init__(self, owner: Owner, clock: IReactorTime, address: Address) -> None:
+        super().__init__(
+            f"{address.host}:{address.port}",
+            address.database,  # always selected: Redis has answered before a connection counts as one
+            1,
+            charset=None,
+            username=address.user,
+            password=address.password,
+            replyTimeout=PATIENCE,
+        )
+        self.owner = owner
+        self._clock = clock
+        self._complaint = ""
+
+    def buildProtocol(self, addr: Any) -> Any:
+        link = super().buildProtocol(addr)
+        link.callLater = self._clock.callLater
+        return link
+
+    def addConnection(self, link: Any) -> None:
+        """It is ready: authenticated, its database selected."""
+        super().addConnection(link)
+        if link in self.pool:
+            self._complaint = ""
+            link.whenDisconnected().addCallback(self.owner.lost)
+            self.owner.connected(link)
+
+    def stopTrying(self) -> Deferred[None]:
+        """txredisapi would give up for good when Redis refuses the password; it may be mended there."""
+        return succeed(None)
+
+    def connectionError(self, why: str) -> None:
+        """Say once why Redis does not let us in."""
+        if why != self._complaint:
+            self._complaint = why
+            self._log.error("{why}", why=why)
