@@ -1,8 +1,9 @@
-"""The ``smartgate`` command, on configurations written by the tests."""
+"""``smartgate check`` and ``smartgate token``, on configurations written by the tests."""
 
 from __future__ import annotations
 
 import io
+import sys
 import time
 from pathlib import Path
 
@@ -83,7 +84,7 @@ class CommandTests(SynchronousTestCase):
     def test_odd_time_to_live(self) -> None:
         """A time to live that is no time is refused with what would be right."""
         err = io.StringIO()
-        self.patch(cli.sys, "stderr", err)  # type: ignore[attr-defined]
+        self.patch(sys, "stderr", err)
         raised = self.assertRaises(SystemExit, self.run_cli, "", "token", "--sub", "a", "--role", "b", "--ttl", "soon")
         self.assertEqual(raised.code, 2)
         self.assertIn('write it like "5s"', err.getvalue())

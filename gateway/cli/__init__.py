@@ -1,0 +1,48 @@
+"""The ``smartgate`` command: looks at a configuration before it is served, and tells running gateways what to do."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from gateway.cli import tokens
+from gateway.cli.shared import UsageError
+from gateway.config import PLACES, ConfigError, load, place
+
+_GROUPS = (tokens,)
+"""Modules of commands; ``plant`` adds each one's to the parser."""
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
+) -> int:
+    """Run one command, and return its exit status: 0, or 1 with every mistake on ``err``.
+
+    :param arguments: the command line without the program's name; the process's own when None.
+    :raises SystemExit: when the command line cannot be understood (status 2), or asks for help.
+    """
+    out, err = out or sys.stdout, err or sys.stderr
+    chosen = _parser().parse_args(arguments)
+    try:
+        settings = load(chosen.config or place(), environ)
+        print(chosen.command(chosen, settings), file=out)
+    except (ConfigError, UsageError) as mistakes:
+        print(mistakes, file=err)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="smartgate", description=__doc__)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", help=f"the configuration file; else the first of {', '.join(PLACES)}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for group in _GROUPS:
+        group.plant(commands, common)
+    return parser

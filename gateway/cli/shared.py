@@ -1,0 +1,82 @@
+"""What several commands need: how they fail, how they read a time, and how they reach the records gateways share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater, react
+
+from gateway.config import Seconds, Settings
+from gateway.http.poller import Poller
+from gateway.interfaces import IRecords
+from gateway.wiring.store import make_records
+
+PATIENCE: Final = 5.0
+"""Seconds in which a command has to reach Redis and be done."""
+_LOOK: Final = 0.01
+
+ResultT = TypeVar("ResultT")
+Told = dict[str, tuple[str, float | None]]
+"""Records by their keys: each one's value, and the seconds it has left (None when it stays)."""
+
+
+class UsageError(Exception):
+    """The command cannot be carried out with this configuration; its text says why."""
+
+
+def seconds(text: str) -> float:
+    """A time as the configuration spells it, for argparse."""
+    try:
+        return TypeAdapter(Seconds).validate_python(text)
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
+def with_records(settings: Settings, prefix: str, work: Callable[[IRecords, Told], Awaitable[ResultT]]) -> ResultT:
+    """Run ``work`` with the records that the gateways of this configuration share; the process's reactor runs for it.
+
+    :param prefix: of the keys that ``work`` is handed, as they are when it begins.
+    :raises UsageError: when there is no Redis to share them in, or it cannot be reached.
+    """
+    if settings.redis.url == "memory:":
+        raise UsageError('redis.url: is "memory:", so each gateway keeps its records to itself: nothing is shared')
+    results: list[ResultT] = []
+    failures: list[Exception] = []
+
+    async def working(reactor: Any) -> None:
+        poller = Poller(reactor)
+        records = make_records(settings, reactor, poller)
+        told: Told = {}
+
+        def tell(key: str, value: str | None, left: float | None) -> None:
+            if value is None:
+                told.pop(key, None)
+            else:
+                told[key] = value, left
+
+        async def loaded_and_done() -> ResultT:
+            records.watch(prefix, tell)
+            while not records.loaded:
+                await deferLater(reactor, _LOOK)
+            return await work(records, told)
+
+        try:
+            results.append(await Deferred.fromCoroutine(loaded_and_done()).addTimeout(PATIENCE, reactor))
+        except Exception as failure:
+            failures.append(failure)
+        finally:
+            await records.close()
+            poller.close()
+
+    try:
+        react(lambda reactor: Deferred.fromCoroutine(working(reactor)))
+    except SystemExit:
+        if not results and not failures:  # interrupted
+            raise
+    if failures:
+        raise UsageError(f"redis.url: Redis cannot be reached: {str(failures[0]) or type(failures[0]).__name__}")
+    return results[0]
