@@ -1,85 +1,42 @@
-"""The server's side of HTTP/1.1: llhttp reads the messages, this channel holds them against the rules of the wire."""
+"""The server's side of HTTP/1.1: one connection, its requests answered one after the other."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 from twisted.internet.interfaces import ITransport
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from gateway.core.addresses import normal
-from gateway.core.errors import (
-    BadRequest,
-    BodyTooLarge,
-    GatewayError,
-    HeadTooLarge,
-    HTTPVersionNotSupported,
-    MethodNotAllowed,
-    NotImplementedHere,
-    RequestTimeout,
-    TargetTooLong,
-)
-from gateway.core.headers import FieldName, check_transfer_encoding, field_name
-from gateway.core.paths import split_target, valid_authority
+from gateway.core.errors import GatewayError, RequestTimeout
+from gateway.http.producing import Pull
+from gateway.http.reading import HELD_LIMIT, RequestReader
 from gateway.http.request import Request
 
 if TYPE_CHECKING:
     from gateway.http.site import Site
 
-HELD_LIMIT = 65536
-"""Bytes of a body, or after an upgrade, that are kept while nobody takes them; then reading stops."""
 
-CHUNK_FRAMING = 16
-"""Bytes that a chunk's own size line and line ends may take; what is above counts as extensions."""
-
-_NONE: frozenset[bytes] = frozenset()
-_VERSIONS = {"1.1": b"HTTP/1.1", "1.0": b"HTTP/1.0"}
-_OTHER_PROTOCOLS = (
-    *(b"SOURCE", b"ANNOUNCE", b"DESCRIBE", b"SETUP", b"PLAY", b"PAUSE", b"RECORD", b"REDIRECT", b"TEARDOWN", b"FLUSH"),
-    *(b"GET_PARAMETER", b"SET_PARAMETER"),
-)
-"""Methods of Icecast and RTSP, whose request lines llhttp reads as if they were HTTP's."""
-
-_REFUSED_METHODS = {
-    b"TRACE": MethodNotAllowed,
-    **dict.fromkeys((b"CONNECT", *_OTHER_PROTOCOLS), NotImplementedHere),
-}
-
-
-class HTTPChannel(Protocol):
+class HTTPChannel(RequestReader):
     """One client connection: requests are read one after the other, and answered in the order they came.
 
     Reading stops while a request waits behind another, and while nobody takes the body that has come, so a connection
     holds two reads' worth of bytes at most.
     """
 
-    _log = Logger()
-
     def __init__(self, site: Site) -> None:
-        self.site = site
-        self._limits = site.limits
-        self._parser = HttpRequestParser(self)
+        super().__init__(site)
         self._current: Request | None = None
         self._waiting: deque[Request] = deque()
-        self._receiving: Request | None = None  # the request whose body is being read
-        self._in_head = False
-        self._head_bytes = 0
-        self._extra_bytes = 0  # of chunk framing, beyond what chunks need
-        self._deaf = False  # nothing that still comes is a request
-        self._held: bytes | None = None  # what came after an upgrade
         self._hold = False  # the sink of the body is full
         self._paused = False
         self._closing = False
         self._lingering = False  # closing, while the client may still send
         self._served = False  # a request was answered
         self._detached = False  # another protocol has the transport
-        self._since = 0.0  # when what is waited for began
         self._advancing = False
-        self._replaying = False  # a head that was read before
         self._stock_producer: Any = None
         self.output_full = False
         self.peer = ""
@@ -103,25 +60,7 @@ class HTTPChannel(Protocol):
             self._held += data
             self.update_reading()
             return
-        receiving = self._receiving
-        if receiving is not None:
-            self._since = self.site.clock.seconds()
-            if receiving.chunked_body:
-                self._extra_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            self._held = data[upgrade.args[0] :]
-        except HttpParserCallbackError as error:
-            self._broken(error.__context__)
-        except HttpParserError as error:
-            self._broken(BadRequest(f"The request is malformed: {error}"))
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > self._limits.head * 2 + HELD_LIMIT:
-                self._broken(HeadTooLarge())
-        elif self._extra_bytes > HELD_LIMIT:
-            self._broken(BadRequest("The chunks of the body carry too many extensions"))
+        self._feed(data)
         if self._current is None and self._waiting:
             self._advance()
         self._settle()
@@ -164,109 +103,6 @@ class HTTPChannel(Protocol):
     def stopProducing(self) -> None:
         """The transport is gone; connectionLost says so too."""
 
-    # -- llhttp's callbacks ---------------------------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        if self._replaying:
-            return
-        self._target = b""
-        self._fields: list[tuple[FieldName, bytes]] = []
-        self._index: dict[bytes, bytes] = {}
-        self._repeated: set[bytes] | frozenset[bytes] = _NONE
-        self._size = 0
-        self._head_bytes = 0
-        self._in_head = True
-        self._since = self.site.clock.seconds()
-
-    def on_url(self, url: bytes) -> None:
-        self._target += url
-        if len(self._target) > self._limits.target:
-            raise TargetTooLong
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # a trailer: discarded (RFC 9110 section 6.5.1)
-        known = field_name(name)
-        fields = self._fields
-        fields.append((known, value))
-        lower = known.lower
-        index = self._index
-        if lower not in index:
-            index[lower] = value
-        else:
-            if not self._repeated:
-                self._repeated = set()
-            self._repeated.add(lower)  # type: ignore[union-attr]
-            index[lower] += (b"; " if lower == b"cookie" else b", ") + value
-        self._size += len(name) + len(value) + 4
-        if self._size > self._limits.head or len(fields) > self._limits.fields:
-            raise HeadTooLarge
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        if self._replaying:
-            return
-        parser = self._parser
-        method = parser.get_method()
-        index = self._index
-        version = _VERSIONS.get(parser.get_http_version(), b"")
-        request = Request(self, method, self._target, version, self._fields, index, self._repeated)
-        self._receiving = request  # a refusal from here on answers this request
-        if not version:
-            raise HTTPVersionNotSupported
-        if method in _REFUSED_METHODS:
-            raise _REFUSED_METHODS[method]
-        request.path, request.query, request.authority = split_target(self._target)
-        host = index.get(b"host")
-        if host is None:
-            if version == b"HTTP/1.1":
-                raise BadRequest("The request has no Host")
-        elif b"host" in self._repeated or not valid_authority(host):
-            raise BadRequest("The request's Host is not valid")
-        request.authority = request.authority or host or b""
-        if b"transfer-encoding" in index:
-            check_transfer_encoding(index[b"transfer-encoding"], version == b"HTTP/1.1")
-            request.chunked_body = True
-            request.body_complete = False
-        elif b"content-length" in index:
-            request.content_length = length = int(index[b"content-length"])
-            request.body_complete = length == 0
-        if b"expect" in index and version == b"HTTP/1.1" and not request.body_complete:
-            request.expects_continue = index[b"expect"].lower() == b"100-continue"
-        if version == b"HTTP/1.0" or not parser.should_keep_alive():
-            request.keep_alive = False
-        request.upgrading = parser.should_upgrade()
-        self._enqueue(request)
-
-    def on_body(self, data: bytes) -> None:
-        request = self._receiving
-        if request is None or request.finished:
-            return
-        self._extra_bytes -= len(data)
-        request.body_received += len(data)
-        if request.body_received > request.max_body:
-            raise BodyTooLarge
-        if request.sink is None:
-            request.body.append(data)
-        else:
-            request.sink.body_data(data)
-
-    def on_chunk_header(self) -> None:
-        self._extra_bytes -= CHUNK_FRAMING
-
-    def on_message_complete(self) -> None:
-        request = self._receiving
-        if request is None or (request.upgrading and not request.body_complete):
-            return  # llhttp does not read the body of a request that wants an upgrade
-        self._receiving = None
-        self._extra_bytes = 0
-        if not request.keep_alive:
-            self._deaf = True
-        if not request.body_complete:
-            request.body_complete = True
-            if request.sink is not None:
-                request.sink.body_end()
-
     # -- one request after the other ------------------------------------------------------------------------------
 
     def _enqueue(self, request: Request) -> None:
@@ -299,17 +135,7 @@ class HTTPChannel(Protocol):
                 self._advance()
             self._settle()
 
-    def _broken(self, error: BaseException | None) -> None:
-        """What came is not a request that can be served, and nothing after it can be told from its rest."""
-        if self._deaf:
-            return
-        self._deaf = True
-        if not isinstance(error, GatewayError):
-            self._log.error("The channel failed: {error!r}", error=error)
-            error = GatewayError()
-        request, self._receiving = self._receiving, None
-        if request is None:
-            request = Request(self, b"", getattr(self, "_target", b""), b"HTTP/1.1", [], {}, _NONE)
+    def _refuse(self, request: Request, error: GatewayError) -> None:
         if request is self._current:
             self._fail_current(request, error)
             return
@@ -427,7 +253,7 @@ class HTTPChannel(Protocol):
 
     def stock_producer(self, producer: Any, streaming: bool) -> None:
         """A twisted.web resource produces the answer of the current request."""
-        self._stock_producer = producer if streaming else _Pull(self, producer)
+        self._stock_producer = producer if streaming else Pull(self, producer)
         if self._stock_producer is not None and not streaming:
             self._stock_producer.resumeProducing()
 
@@ -439,21 +265,12 @@ class HTTPChannel(Protocol):
             transport.abortConnection()
 
     def ignore_upgrade(self) -> None:
-        """The current request's upgrade is not wanted here: read on as if it had not asked (RFC 9110 section 7.8).
-
-        llhttp has stopped at the end of the head, so the body is read by a new parser, told its framing first.
-        """
+        """The current request's upgrade is not wanted here: read on as if it had not asked (RFC 9110 section 7.8)."""
         request = self._current
         if request is None or not request.upgrading:
             return
         request.upgrading = False
-        self._parser = HttpRequestParser(self)
-        if not request.body_complete:
-            length = request.content_length
-            framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
-            self._replaying = True
-            self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: replayed\r\n" + framing + b"\r\n\r\n")
-            self._replaying = False
+        self._read_on(request)
         if self._held:
             self.site.clock.callLater(0, self._replay)  # what comes until then is held, too
         else:
@@ -484,29 +301,3 @@ class HTTPChannel(Protocol):
         self._current = None
         self.site.finished(request)
         self.site.closed(self)
-
-
-class _Pull:
-    """A pull producer of twisted.web, asked for more once a turn of the reactor while there is room."""
-
-    def __init__(self, channel: HTTPChannel, producer: Any) -> None:
-        self._channel = channel
-        self._producer = producer
-        self._asks = False
-
-    def resumeProducing(self) -> None:
-        if not self._asks:
-            self._asks = True
-            self._channel.site.clock.callLater(0, self._ask)
-
-    def _ask(self) -> None:
-        self._asks = False
-        if self._channel._stock_producer is self and not self._channel.output_full:
-            self.resumeProducing()
-            self._producer.resumeProducing()
-
-    def pauseProducing(self) -> None:
-        """It is not asked while the output is full."""
-
-    def stopProducing(self) -> None:
-        self._producer.stopProducing()

@@ -19,7 +19,6 @@ from gateway.core.headers import FieldName
 
 if TYPE_CHECKING:
     from gateway.core.tokens import Claims
-    from gateway.http.channel import HTTPChannel
 
 UNLIMITED = float("inf")
 _REASONS = {**RESPONSES, 426: b"Upgrade Required", 431: b"Request Header Fields Too Large"}
@@ -97,7 +96,7 @@ class Request(server.Request):
 
     def __init__(
         self,
-        channel: HTTPChannel,
+        channel: Any,
         method: bytes,
         uri: bytes,
         version: bytes,

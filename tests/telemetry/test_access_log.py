@@ -25,7 +25,7 @@ ENDED = 1_700_000_000.25
 
 def finished(**known: Any) -> Request:
     """A request that is over, as simple as they come, but for what is ``known`` of it."""
-    request = Request(None, b"GET", b"/", b"HTTP/1.1", [], {}, frozenset())  # type: ignore[arg-type]
+    request = Request(None, b"GET", b"/", b"HTTP/1.1", [], {}, frozenset())
     for name, value in ({"id": "id-1", "remote": "192.0.2.1", "status": 200, "received": ENDED} | known).items():
         setattr(request, name, value)
     return request
