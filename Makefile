@@ -1,4 +1,6 @@
-.PHONY: help run test lint bench clean
+.PHONY: help run test lint bench fuzz mutants clean
+SECONDS ?= 600
+OF ?= guards
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install -q --disable-pip-version-check
 
@@ -7,6 +9,8 @@ help:
 	@echo "make test   every check and test"
 	@echo "make lint   the checks that run nothing: ruff, mypy, import-linter"
 	@echo "make bench  the gateway and its peers side by side, into bench/RESULTS.md"
+	@echo "make fuzz   look for messages that break a rule, for SECONDS (600)"
+	@echo "make mutants   change gateway/OF (guards) in small ways, and count the changes that no test finds"
 	@echo "make clean  remove what these made"
 
 .venv/ready: setup.cfg pyproject.toml
@@ -33,6 +37,14 @@ run: .venv/ready
 
 bench: .venv/ready
 	@.venv/bin/python -m bench.run
+
+fuzz: .venv/ready
+	@$(PIP) -e '.[fuzz]'
+	@.venv/bin/python -m tests.fuzz.channel $(SECONDS)
+
+mutants: .venv/ready
+	@$(PIP) -e '.[mutants]'
+	@.venv/bin/python -m tests.mutants $(OF)
 
 clean:
 	rm -rf .venv *.egg-info _trial_temp* .coverage .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Any
 from typing import Protocol as Shape
@@ -16,6 +17,9 @@ from gateway.core.errors import UpstreamFailed
 HEAD_LIMIT = 64 * 1024
 FIELDS_LIMIT = 256
 _BODILESS = (204, 304)
+_FRAMING_FIELDS = (b"content-length", b"transfer-encoding")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What a reason phrase must not have (RFC 9112 section 4), and llhttp lets pass."""
 _VERSIONS = ("1.1", "1.0")
 
 
@@ -179,6 +183,8 @@ class UpstreamConnection(Protocol):
         self._fields: list[tuple[bytes, bytes]] = []
 
     def on_status(self, reason: bytes) -> None:
+        if _CONTROL.search(reason):
+            raise UpstreamFailed("The service behind this path gave an answer that is not HTTP")
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -194,6 +200,8 @@ class UpstreamConnection(Protocol):
         version = parser.get_http_version()
         if version not in _VERSIONS:
             raise UpstreamFailed("The service behind this path gave an answer that is not HTTP/1")
+        if status < 200 and any(name.lower() in _FRAMING_FIELDS for name, _ in self._fields):
+            raise UpstreamFailed("The service behind this path sent an interim answer with a body")
         self._in_body = True
         self._head_bytes = 0
         framing = self.reader.answer_head(  # type: ignore[union-attr]

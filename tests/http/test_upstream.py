@@ -105,6 +105,13 @@ class AnswerTests(ProxyTestCase):
         self.assertTrue(self.client.received.startswith(b"HTTP/1.1 299 Quite Fine\r\n"))
         self.assertIn(b"HTTP/1.1 299 \r\n", self.client.received)
 
+    def test_a_reason_that_is_none(self) -> None:
+        """Control characters in it are no HTTP (RFC 9112 section 4), and never reach a client."""
+        for reason in (b"\x00", b"O\x1bK", b"\x7f"):
+            self.exchange(b"HTTP/1.1 200 %b\r\nContent-Length: 0\r\n\r\n" % reason)
+            self.assertEqual(self.code(), "UPSTREAM_UNAVAILABLE")
+        self.assertNotIn(b"HTTP/1.1 200", self.client.received)
+
 
 class InterimTests(ProxyTestCase):
     """1xx answers (RFC 9110 section 15.2)."""
@@ -134,8 +141,13 @@ class InterimTests(ProxyTestCase):
         self.assertEqual(self.client.received.count(b"HTTP/1.1 100 Continue\r\n\r\n"), 1)
 
     def test_lengths_in_interim_answers(self) -> None:
-        """1xx and 204 have none (RFC 9110 section 8.6), whatever an instance says."""
-        self.exchange(b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n")
+        """They have none (RFC 9110 section 8.6): what follows could be read as a body, or as the final answer."""
+        self.exchange(b"HTTP/1.1 103 Early Hints\r\nContent-Length: 2\r\n\r\nok")
+        self.assertEqual(self.code(), "UPSTREAM_UNAVAILABLE")
+        self.assertEqual(self.origin.wires[-1].ended, "cut")
+
+    def test_the_length_of_no_content(self) -> None:
+        """204 has none either; it is dropped, since nothing follows whatever it says."""
         self.exchange(b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n")
         self.assertNotIn(b"Content-Length", self.client.received)
 
