@@ -25,6 +25,7 @@ from gateway.resources.health import Health, MetricsResource, Ready
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import destination, observer
 from gateway.telemetry.metrics import Metrics
+from gateway.wiring.bans import Banning
 from gateway.wiring.identity import Identity
 from gateway.wiring.routes import Routes, admin_tree
 from gateway.wiring.sites import make_admin, make_site
@@ -64,6 +65,7 @@ class Gateway(service.Service):
         self._access_log = AccessLog(settings.access_log.path, reactor)
         self._store = make_store(settings, reactor, self._poller, self._metrics)
         self._records = make_records(settings, reactor, self._poller)
+        self._banning = banning = Banning(settings, reactor, self._records) if settings.bans.enabled else None
         self._identity = Identity(settings, reactor)
         self._bridges = Bridges(reactor, settings.websocket.max_message, settings.websocket.idle_ping)
         self._clusters = make_clusters(settings, self._poller)
@@ -77,10 +79,14 @@ class Gateway(service.Service):
             self._bridges,
             self._metrics,
             self._opened,
+            None if banning is None else banning.guard,
         )
-        self._site = make_site(settings, reactor, routes.tree(probes), self._record)
+        turns_away = None if banning is None else banning.turns_away
+        self._site = make_site(settings, reactor, routes.tree(probes), self._record, turns_away)
         scraped: dict[bytes, IResource] = {b"/metrics": MetricsResource(self._metrics.registry)}
         self._admin = make_admin(reactor, admin_tree(probes | scraped))
+        if banning is not None:
+            banning.join(self._site, self._bridges, self._metrics)
         self._tell()
 
     def _checks(self) -> dict[str, Callable[[], Any]]:
@@ -109,6 +115,8 @@ class Gateway(service.Service):
         now = self._reactor.seconds()
         if not request.status:
             request.status = 499  # the client left before there was an answer
+        if request.status >= 400 and self._banning is not None:
+            self._banning.record(request)
         if request.decided_by:
             self._metrics.refused(request.decided_by, request.status)
         self._metrics.record(request.route_name, request.status, now - request.received)
@@ -167,6 +175,8 @@ class Gateway(service.Service):
         for cluster in self._clusters.values():
             cluster.close()
         self._access_log.close()
+        if self._banning is not None:
+            self._banning.close()
         closing = [self._store.close(), self._records.close()]
         return DeferredList(closing).addCallback(lambda _: self._poller.close())
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from gateway.config.mistakes import Mistake, Path, did_you_mean
 from gateway.config.places import read_file
-from gateway.config.schema import SECRET_BYTES, SECURITY_HEADERS, Cors, Jwt, Redis, Server
+from gateway.config.schema import SECRET_BYTES, SECURITY_HEADERS, Bans, Cors, Jwt, Redis, Server
 
 Raw = dict[str, Any]
 TableT = TypeVar("TableT", bound=BaseModel)
@@ -40,6 +40,9 @@ def cross_check(raw: Raw, wrong: Collection[Path]) -> Iterator[Mistake]:
     if cors.credentials and "*" in cors.origins:
         right = 'the origins must be named one by one where cors.credentials is true, without "*" (Fetch section 3.2.5)'
         yield Mistake(("cors", "origins"), right, list(cors.origins))
+    bans = _table(Bans, raw, "bans", wrong)
+    if bans.max_time < bans.time:
+        yield Mistake(("bans", "max_time"), f"must be bans.time or more: {bans.time:g} s", bans.max_time)
     server = _table(Server, raw, "server", wrong)
     if server.admin in server.listen:
         yield Mistake(("server", "admin"), "must be another endpoint than those of server.listen", server.admin)

@@ -72,6 +72,15 @@ def workers(value: object) -> int | Literal["auto"]:
     return "auto" if value == "auto" else _count(value, 0, 'a number of processes, 0 or more, or "auto"')
 
 
+def subscriber_prefix(value: object) -> int:
+    """Bits of an IPv6 address that stand for one subscriber."""
+    expected = "a whole number of bits from 32 to 128"
+    bits = _count(value, 32, expected)
+    if bits > 128:
+        raise ValueError(expected)
+    return bits
+
+
 def _duration_or_zero(value: object) -> float:
     return duration(value, zero=True)
 
@@ -85,5 +94,6 @@ SecondsOrZero = Annotated[float, PlainValidator(_duration_or_zero)]
 Bytes = Annotated[int, PlainValidator(size)]
 Limit = Annotated[int | None, PlainValidator(limit)]
 Workers = Annotated[int | Literal["auto"], PlainValidator(workers)]
+SubscriberPrefix = Annotated[int, PlainValidator(subscriber_prefix)]
 Count = Annotated[int, PlainValidator(count(1))]
 CountOrZero = Annotated[int, PlainValidator(count(0))]

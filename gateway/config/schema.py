@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -20,7 +21,16 @@ from gateway.config.places import (
     PublicUrl,
     RedisUrl,
 )
-from gateway.config.quantities import Bytes, Count, CountOrZero, Limit, Seconds, SecondsOrZero, Workers
+from gateway.config.quantities import (
+    Bytes,
+    Count,
+    CountOrZero,
+    Limit,
+    Seconds,
+    SecondsOrZero,
+    SubscriberPrefix,
+    Workers,
+)
 from gateway.config.words import (
     Claim,
     Distinct,
@@ -35,6 +45,7 @@ from gateway.config.words import (
     Token,
     UpstreamName,
 )
+from gateway.core.bans import WEIGHTS, Refusal
 
 SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 """What RFC 7518 section 3.2 asks of a shared secret."""
@@ -102,6 +113,35 @@ class Addresses(_Table):
 
     allow: tuple[Network, ...] = ()
     deny: tuple[Network, ...] = ()
+
+
+OWN_NETWORKS: Final = tuple(
+    ip_network(text)
+    for text in (
+        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"),
+        *("::1/128", "fc00::/7", "fe80::/10"),
+    )
+)
+"""Addresses that nobody on the Internet has (RFC 6890)."""
+
+
+def _weights(value: dict[Refusal, int]) -> dict[Refusal, int]:
+    """All weights: the defaults, with the configured ones over them."""
+    return {**WEIGHTS, **value}
+
+
+class Bans(_Table):
+    """When a client whose requests are refused is kept out."""
+
+    enabled: bool = True
+    threshold: CountOrZero = 300
+    window: Seconds = 60.0
+    weights: Annotated[dict[Refusal, CountOrZero], AfterValidator(_weights)] = _weights({})
+    time: Seconds = 300.0
+    max_time: Seconds = 86_400.0
+    allow: tuple[Network, ...] = OWN_NETWORKS
+    answer: Literal["close", "403"] = "close"
+    ipv6_prefix: SubscriberPrefix = 56
 
 
 class Redis(_Table):
@@ -244,6 +284,7 @@ class Settings(_Table):
 
     server: Server = Server()
     addresses: Addresses = Addresses()
+    bans: Bans = Bans()
     redis: Redis = Redis()
     jwt: Jwt = Jwt()
     rate_limit: RateLimit = RateLimit()

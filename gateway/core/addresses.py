@@ -113,15 +113,23 @@ def client_address(peer: str, forwarded_for: bytes | None, trusted: Networks) ->
     return client
 
 
-@lru_cache(_REMEMBERED)
-def bucket(address: str) -> str:
+def bucket(address: str, ipv6_prefix: int = _BUCKET_PREFIX) -> str:
     """Who is counted together with ``address``: an IPv4 address alone, an IPv6 one with its /56.
 
     A subscriber is commonly given a /56 (RFC 6177), so single IPv6 addresses cost an abusive client nothing.
     """
+    return enclosing(address, 32, ipv6_prefix)
+
+
+@lru_cache(_REMEMBERED)
+def enclosing(address: str, ipv4_prefix: int, ipv6_prefix: int) -> str:
+    """The network of so many bits that holds ``address``, in its normal spelling: an IPv4 address alone has no ``/32``.
+
+    What is no IP address comes back as it is.
+    """
     parsed = _parse(address)
     if parsed is None:
         return address
-    if parsed.version == 4:
-        return str(parsed)
-    return str(IPv6Network((int(parsed), _BUCKET_PREFIX), strict=False))
+    if parsed.version == 6:
+        return str(IPv6Network((int(parsed), ipv6_prefix), strict=False))
+    return str(parsed) if ipv4_prefix == 32 else str(IPv4Network((int(parsed), ipv4_prefix), strict=False))

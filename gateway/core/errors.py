@@ -52,6 +52,13 @@ class Forbidden(GatewayError):
     message = "You may not do this"
 
 
+class Banned(Forbidden):
+    """``fields`` carries Retry-After where the ban ends by itself."""
+
+    code = "BANNED"
+    message = "This address is banned"
+
+
 class NotFound(GatewayError):
     status, code, close_code = 404, "NOT_FOUND", 1008
     message = "There is nothing at this path"

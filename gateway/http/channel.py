@@ -229,8 +229,13 @@ class HTTPChannel(RequestReader):
             transport.unregisterProducer()
             transport.loseConnection()
 
+    @property
+    def client(self) -> str:
+        """The address of the client that is served, behind a proxy, or of the peer."""
+        return self.peer if self._current is None else self._current.remote
+
     def close_when_idle(self) -> None:
-        """Take no more requests: the gateway is stopping."""
+        """Take no more requests: the gateway is stopping, or does not want this client."""
         if self._detached:
             return
         if self._current is None and not self._waiting:

@@ -6,11 +6,11 @@ import itertools
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
@@ -39,6 +39,16 @@ SHORTEST_PERIOD: Final = 0.05
 LONGEST_PERIOD: Final = 0.5
 """Seconds between two looks at what is overdue: a timeout ends by as much too late, at most."""
 NOBODY: Final = Networks()
+FAREWELL: Final = 5.0
+"""Seconds that a client who is not wanted any longer has for the exchange it is in."""
+
+
+class TurnedAway(Protocol):
+    """A connection that is cut at once; unlike none at all it fits below TLS, too."""
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
 
 
 class Site(Factory):
@@ -48,6 +58,7 @@ class Site(Factory):
     :param record: called once with every request when it is over.
     :param trusted: the addresses whose X-Forwarded-* fields and request ids are believed.
     :param constant_lines: header lines that every answer of the gateway itself has.
+    :param turns_away: asked about the address of each new connection, whether it is cut.
     """
 
     noisy = False
@@ -61,6 +72,7 @@ class Site(Factory):
         limits: Limits,
         trusted: Networks = NOBODY,
         constant_lines: bytes = b"",
+        turns_away: Callable[[str], bool] | None = None,
     ) -> None:
         self.clock = clock
         self.locate = locate
@@ -74,12 +86,15 @@ class Site(Factory):
         self._period = min(max(shortest / 8, SHORTEST_PERIOD), LONGEST_PERIOD)
         self._check_call: IDelayedCall | None = None
         self._constant_lines = constant_lines
+        self._turns_away = turns_away
         self._own_lines = b""
         self._own_lines_second = -1
         self._id_prefix = secrets.token_hex(6)
         self._ids = itertools.count(1)
 
-    def buildProtocol(self, addr: IAddress | None) -> HTTPChannel:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        if self._turns_away is not None and self._turns_away(getattr(addr, "host", "")):
+            return TurnedAway()
         return HTTPChannel(self)
 
     def opened(self, channel: HTTPChannel) -> None:
@@ -155,6 +170,23 @@ class Site(Factory):
         for channel in tuple(self.channels):
             channel.close_when_idle()
         return done
+
+    def evict(self, unwanted: Callable[[str], object]) -> None:
+        """Close the connections of clients that are not wanted any longer: idle ones now, the others after the
+        exchange they are in, in :data:`FAREWELL` at the latest.
+
+        :param unwanted: asked about each client's address.
+        """
+        evicted = [channel for channel in self.channels if unwanted(channel.client)]
+        for channel in evicted:
+            channel.close_when_idle()
+        if evicted:
+            self.clock.callLater(FAREWELL, self._cut, evicted)
+
+    def _cut(self, evicted: list[HTTPChannel]) -> None:
+        for channel in evicted:
+            if channel in self.channels:
+                channel.abort()
 
     def abort(self) -> None:
         """Cut every connection that is still open."""

@@ -15,6 +15,7 @@ from gateway.core.errors import UpstreamFailed
 from gateway.core.frames import PING, Ending, FrameReader, close_frame, control_frame
 
 if TYPE_CHECKING:
+    from gateway.http.request import Request
     from gateway.resources.bridges import Bridges
 
 MAX_FRAGMENTS: Final = 65536
@@ -174,6 +175,8 @@ class Bridge:
         self.upstream.other = self.client
         self.ending: Ending | None = None
         """What closed it: the first close frame that a peer or the gateway sent; None while it is open."""
+        self.request: Request | None = None
+        """What opened it."""
         self._expiry: IDelayedCall | None = None
 
     def expire_in(self, seconds: float) -> None:

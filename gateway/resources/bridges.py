@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
 from gateway.core.frames import Ending
 from gateway.http.timeouts import Timeouts
 from gateway.resources.bridge import Bridge, Side, attach
+
+if TYPE_CHECKING:
+    from gateway.http.request import Request
 
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds from the first close frame until both connections have ended, or are cut."""
@@ -66,6 +69,12 @@ class Bridges:
             if pace and index:
                 self.clock.callLater(pace * index, bridge.close, ending)
             else:
+                bridge.close(ending)
+
+    def close_those(self, chosen: Callable[[Request], object], ending: Ending) -> None:
+        """Close the bridges whose requests are ``chosen``."""
+        for bridge in tuple(self._open):
+            if bridge.request is not None and chosen(bridge.request):
                 bridge.close(ending)
 
     def closing(self, bridge: Bridge) -> None:

@@ -95,6 +95,7 @@ class Upgrade(Relay):
         client, held = request.channel.detach()
         client.write(answer)
         bridge = leaf.bridges.join(client, connection.transport, self._over)  # type: ignore[union-attr]
+        bridge.request = request
         request.log_more = ',"event":"open"'
         leaf.opened(request)
         if request.claims is not None:

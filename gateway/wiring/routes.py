@@ -14,6 +14,7 @@ from gateway.core.limits import Limits
 from gateway.guards.addresses import AddressGuard
 from gateway.guards.admit import AdmitGuard
 from gateway.guards.authorize import AuthorizeGuard
+from gateway.guards.bans import BanGuard
 from gateway.guards.cors import CorsGuard
 from gateway.guards.size import SizeGuard
 from gateway.http.request import Request
@@ -39,6 +40,7 @@ class Routes:
     """Plants the tree that clients see.
 
     :param opened: called with each request whose WebSocket has opened.
+    :param bans: the first guard of all, where there are bans.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Routes:
         bridges: Bridges,
         metrics: Metrics,
         opened: Callable[[Request], None],
+        bans: BanGuard | None = None,
     ) -> None:
         self._settings = settings
         self._reactor = reactor
@@ -60,6 +63,7 @@ class Routes:
         self._bridges = bridges
         self._metrics = metrics
         self._opened = opened
+        self._bans = bans
 
     def tree(self, whole: dict[bytes, IResource]) -> Branch:
         """The tree of all routes.
@@ -119,7 +123,7 @@ class Routes:
     def _guarded(self, guards: list[Any], leaf: IResource, route: Any = None, name: str = "") -> GuardedResource:
         """A leaf behind the guards of every path, and its own."""
         settings, cors = self._settings, self._settings.cors
-        first: list[Any] = []
+        first: list[Any] = [] if self._bans is None else [self._bans]
         if cors.origins:
             first.append(
                 CorsGuard(

@@ -13,10 +13,17 @@ from gateway.http.site import Limits, Site
 from gateway.resources.tree import Branch
 
 
-def make_site(settings: Settings, reactor: Any, tree: Branch, record: Callable[[Request], None]) -> Site:
+def make_site(
+    settings: Settings,
+    reactor: Any,
+    tree: Branch,
+    record: Callable[[Request], None],
+    turns_away: Callable[[str], bool] | None = None,
+) -> Site:
     """What listens for clients.
 
     :param record: called with each request that is over.
+    :param turns_away: asked about the address of each new connection, whether it is cut.
     """
     of = settings.server
     return Site(
@@ -26,6 +33,7 @@ def make_site(settings: Settings, reactor: Any, tree: Branch, record: Callable[[
         Limits(of.max_head, of.max_fields, of.max_target, of.head_timeout, of.body_timeout, of.idle_timeout),
         Networks(of.trusted_proxies),
         lines(settings.security_lines()),
+        turns_away,
     )
 
 

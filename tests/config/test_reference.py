@@ -15,6 +15,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 TABLES: dict[str, type[BaseModel]] = {
     "[server]": config.Server,
     "[addresses]": config.Addresses,
+    "[bans]": config.Bans,
     "[redis]": config.Redis,
     "[jwt]": config.Jwt,
     "[rate_limit]": config.RateLimit,

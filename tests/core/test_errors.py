@@ -16,6 +16,7 @@ STATUSES = {
     "BadRequest": (400, "BAD_REQUEST"),
     "Unauthorized": (401, "UNAUTHORIZED"),
     "Forbidden": (403, "FORBIDDEN"),
+    "Banned": (403, "BANNED"),
     "NotFound": (404, "NOT_FOUND"),
     "MethodNotAllowed": (405, "METHOD_NOT_ALLOWED"),
     "RequestTimeout": (408, "REQUEST_TIMEOUT"),
