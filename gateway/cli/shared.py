@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater, react
 
 from gateway.config import Seconds, Settings
@@ -15,7 +15,7 @@ from gateway.http.poller import Poller
 from gateway.interfaces import IRecords
 from gateway.wiring.store import make_records
 
-PATIENCE: Final = 5.0
+PATIENCE: Final = 3.0
 """Seconds in which a command has to reach Redis and be done."""
 _LOOK: Final = 0.01
 
@@ -45,7 +45,7 @@ def with_records(settings: Settings, prefix: str, work: Callable[[IRecords, Told
     if settings.redis.url == "memory:":
         raise UsageError('redis.url: is "memory:", so each gateway keeps its records to itself: nothing is shared')
     results: list[ResultT] = []
-    failures: list[Exception] = []
+    failures: list[str] = []
 
     async def working(reactor: Any) -> None:
         poller = Poller(reactor)
@@ -66,8 +66,10 @@ def with_records(settings: Settings, prefix: str, work: Callable[[IRecords, Told
 
         try:
             results.append(await Deferred.fromCoroutine(loaded_and_done()).addTimeout(PATIENCE, reactor))
+        except TimeoutError:
+            failures.append(f"Redis cannot be reached within {PATIENCE:g} s")
         except Exception as failure:
-            failures.append(failure)
+            failures.append(str(failure))
         finally:
             await records.close()
             poller.close()
@@ -78,5 +80,5 @@ def with_records(settings: Settings, prefix: str, work: Callable[[IRecords, Told
         if not results and not failures:  # interrupted
             raise
     if failures:
-        raise UsageError(f"redis.url: Redis cannot be reached: {str(failures[0]) or type(failures[0]).__name__}")
+        raise UsageError(f"redis.url: {failures[0]}")
     return results[0]

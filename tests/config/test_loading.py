@@ -249,6 +249,18 @@ class CrossCheckTests(_Loading):
         self.assertIn("server.workers: 2: must be 0 or 1", self.mistakes(memory + "2")[0])
         self.assertEqual(self.load(memory + "'auto'").redis.url, "memory:")
 
+    def test_bans(self) -> None:
+        """The longest ban is no shorter than the first, and weights are those of refusals there are."""
+        self.assertEqual(
+            self.mistakes(GOOD + '[bans]\ntime = "2h"\nmax_time = "1h"\n'),
+            ["bans.max_time: 3600.0: must be bans.time or more: 7200 s"],
+        )
+        said = self.mistakes(GOOD + "[bans]\nweights = { 404 = 1 }\n")
+        self.assertEqual(len(said), 1)
+        self.assertIn("upstream_401", said[0])
+        weights = self.load(GOOD + "[bans]\nweights = { 401 = 3 }\n").bans.weights
+        self.assertEqual((weights["401"], weights["malformed"]), (3, 5))
+
     def test_cors(self) -> None:
         """Credentials are for pages that are named."""
         cors = GOOD + "[cors]\norigins = ['*']\ncredentials = "

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.config.quantities import count, duration, limit, size, workers
+from gateway.config.quantities import count, duration, limit, size, subscriber_prefix, workers
 
 ANYTHING = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12), st.lists(st.integers(), max_size=2)
@@ -59,6 +59,11 @@ class QuantityTests(SynchronousTestCase):
         """Processes are counted, or left to the machine."""
         self.assertEqual([workers("auto"), workers(0), workers("4")], ["auto", 0, 4])
         self.refuses(workers, -1, "many", True)
+
+    def test_subscribers(self) -> None:
+        """An IPv6 subscriber has between 32 and 128 bits."""
+        self.assertEqual([subscriber_prefix(32), subscriber_prefix("128")], [32, 128])
+        self.refuses(subscriber_prefix, 31, 129, "wide")
 
     @given(ANYTHING)
     def test_anything(self, value: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.address import UNIXAddress
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource, Resource
@@ -159,6 +159,25 @@ class AnswerTests(SiteTestCase):
         client.send(ask())
         self.assertEqual(read_answers(client.received)[0].status, 500)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class UnwantedTests(SiteTestCase):
+    """Clients that are not wanted."""
+
+    def test_turned_away(self) -> None:
+        """Their connections are cut, and nothing they sent is read."""
+        site = Site(Clock(), lambda path: ByHand(), lambda request: None, Limits(), turns_away="192.0.2.1".__eq__)
+        wires = [
+            Wire(Clock(), site.buildProtocol(IPv4Address("TCP", peer, 1)), peer) for peer in ("192.0.2.1", "192.0.2.2")
+        ]
+        self.assertEqual(([wire.ended for wire in wires], len(site.channels)), (["cut", ""], 1))
+
+    def test_a_peer_without_an_address(self) -> None:
+        """A client on a Unix socket is asked about as what it is in the log: nobody."""
+        asked: list[str] = []
+        site = Site(Clock(), lambda path: ByHand(), lambda request: None, Limits(), turns_away=asked.append)  # type: ignore[arg-type]
+        site.buildProtocol(UNIXAddress(b"/run/peer"))
+        self.assertEqual(asked, [""])
 
 
 class EndTests(SiteTestCase):
