@@ -40,6 +40,10 @@ class Ban(NamedTuple):
     times: int
     """How many bans there were lately, this one included; 0 when a person made it."""
 
+    def holds(self, now: float) -> bool:
+        """Whether it has not ended."""
+        return self.until is None or self.until > now
+
     def dump(self) -> str:
         """As it is written into a record: JSON."""
         return json.dumps(self._asdict(), separators=(",", ":"))
@@ -140,7 +144,7 @@ class BanList:
 
     def sweep(self, now: float) -> None:
         """Forget the bans that have ended."""
-        for prefix in [prefix for prefix, ban in self._bans.items() if ban.until is not None and ban.until <= now]:
+        for prefix in [prefix for prefix, ban in self._bans.items() if not ban.holds(now)]:
             self.remove(prefix)
 
     def find(self, address: str, now: float) -> Ban | None:
@@ -149,11 +153,14 @@ class BanList:
         if not bans:
             return None
         ban = bans.get(bucket(address, self._ipv6_prefix))
-        if ban is None and not self._widths:
-            return None
-        found = [ban, *(bans.get(enclosing(address, *width)) for width in self._widths)]
-        ban = next((ban for ban in found if ban is not None and (ban.until is None or ban.until > now)), None)
-        return None if ban is None or address in self._exempt else ban
+        if ban is None or not ban.holds(now):
+            for width in self._widths:
+                ban = bans.get(enclosing(address, *width))
+                if ban is not None and ban.holds(now):
+                    break
+            else:
+                return None
+        return None if address in self._exempt else ban
 
 
 def _spelled(network: Network) -> str:

@@ -49,7 +49,9 @@ class BansCase(SynchronousTestCase):
         self.clock.advance(1_000_000)
         self.records = Records(self.clock)
         self.bans, self.others = (Bans(self.records, self.clock, BanList(EXEMPT, 56)) for _ in range(2))
-        self.observer = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        self.observer = EventLoggingObserver()
+        globalLogPublisher.addObserver(self.observer)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observer)
 
     def logged(self) -> list[str]:
         """The lines of the log so far."""
