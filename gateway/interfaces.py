@@ -30,8 +30,13 @@ class IGuard(Interface):
 class IBalancer(Interface):
     """How one instance is picked from many."""
 
-    def pick(instances: Sequence[Any]) -> Any:
-        """One of ``instances``, a non-empty sequence of objects with ``active`` (requests in flight)."""
+    weighted: bool = Attribute("Whether weights are heeded; clear as long as all are equal.")
+
+    def pick(instances: Sequence[Any], key: bytes = b"") -> Any:
+        """One of ``instances``, a non-empty sequence of objects with ``name``, ``active`` and ``weight``.
+
+        :param key: requests with the same one belong together, for a balancer that keeps them together.
+        """
 
 
 class Verdict(NamedTuple):

@@ -46,9 +46,17 @@ def authorities(path: str) -> Any:
     return trustRootFromCertificates([Certificate.loadPEM(pem) for pem in found])
 
 
+def shown(host: str, port: int) -> str:
+    """A place as logs and URLs have it: ``host:port``, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Instance:
     """An ``http://host:port`` or ``https://host:port`` that answers for an upstream.
 
+    :param address: where to connect to, when it is known; else the host is looked up each time. Certificates and Host
+        go by the URL either way.
+    :param weight: its share of the requests, held against the others'.
     :param trust: the authorities an https instance's certificate is held against; None for the platform's.
     :param keep_alive: seconds an idle connection is kept.
     :param max_idle: how many idle connections are kept.
@@ -61,18 +69,22 @@ class Instance:
         keep_alive: float = 60.0,
         max_idle: int = 64,
         trust: Any = None,
+        weight: float = 1.0,
+        address: str = "",
     ) -> None:
         parts = urlsplit(url)
         self.tls = parts.scheme == "https"
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if self.tls else 80)
-        shown = f"[{self.host}]" if ":" in self.host else self.host
-        self.name = f"{shown}:{self.port}"
-        self.authority = self.name.encode() if parts.port else shown.encode()
+        self.address = address or self.host
+        self.name = shown(self.address, self.port)
+        with_port = shown(self.host, self.port)
+        self.authority = (with_port if parts.port else with_port.rpartition(":")[0]).encode()
         self.active = 0
+        self.weight = weight
         self._reactor = reactor
         self._trust = trust
-        self._max_idle = max_idle
+        self._max_idle = self._room = max_idle
         self._keep_alive = keep_alive
         self._idle: list[UpstreamConnection] = []  # the one that was used last at the end
         self._expiry: IDelayedCall | None = None
@@ -83,7 +95,7 @@ class Instance:
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
-        if len(self._idle) < self._max_idle:
+        if len(self._idle) < self._room:
             self._idle.append(connection)
             connection.idle_since = self._reactor.seconds()
             if self._expiry is None:
@@ -104,6 +116,15 @@ class Instance:
             self._expiry.cancel()
             self._expiry = None
 
+    def drain(self) -> None:
+        """Keep no connection from now on: requests in flight go on, and their connections end with them."""
+        self._room = 0
+        self.close()
+
+    def take_back(self) -> None:
+        """Be as before :meth:`drain`."""
+        self._room = self._max_idle
+
     def _expire(self) -> None:
         """Close what has been idle for too long: those at the beginning of the list have been for the longest."""
         self._expiry = None
@@ -118,7 +139,7 @@ class Instance:
 
         The Deferred fails with UpstreamFailed or UpstreamTimeout; cancelling it ends the attempt.
         """
-        attempt = _Attempt(self._reactor, self.host, self.port, self._factory, timeout)
+        attempt = _Attempt(self._reactor, self.address, self.port, self._factory, timeout)
         return attempt.done
 
     def _factory(self, attempt: _Attempt) -> ClientFactory:
@@ -173,7 +194,7 @@ class _Fresh(UpstreamConnection):
 
 @implementer(IResolutionReceiver)
 class _Attempt:
-    """Resolves a host, then tries its addresses in their order until one takes the connection."""
+    """Resolves a host that is no address, then tries its addresses in order until one takes the connection."""
 
     def __init__(self, reactor: Any, host: str, port: int, factory: Any, timeout: float) -> None:
         self._reactor = reactor

@@ -55,6 +55,14 @@ class PlaceTests(InstanceCase):
             made = self.make(url)
             self.assertEqual((made.host, made.port, made.tls, made.name, made.authority), expected)
 
+    def test_where_it_was_found(self) -> None:
+        """With an address it is called by that, and its Host is still its name's."""
+        for address, name in (("192.0.2.1", "192.0.2.1:3001"), ("2001:db8::1", "[2001:db8::1]:3001")):
+            made = self.make("http://core:3001", address=address)
+            self.assertEqual((made.host, made.name, made.authority), ("core", name, b"core:3001"))
+            made.connect(3)
+            self.assertEqual((self.network.hosts[-1], self.resolver.asked), (address, []))
+
 
 class PoolTests(InstanceCase):
     """Connections that wait for the next request."""
@@ -115,6 +123,21 @@ class PoolTests(InstanceCase):
         only.protocol.dataReceived(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
         self.assertTrue(only.aborted)
         self.assertIsNone(self.taken())
+
+    def test_drain(self) -> None:
+        """All that wait are cut, and those that come back later, until the instance is taken back."""
+        (idle,) = self.pool(1)
+        self.instance.connect(3)
+        busy = self.network.attempts[-1].accepted()
+        self.instance.drain()
+        self.assertEqual((idle.aborted, busy.aborted), (True, False))
+        self.instance.give_back(busy.protocol)
+        self.assertTrue(busy.aborted)
+        self.instance.take_back()
+        self.instance.connect(3)
+        again = self.network.attempts[-1].accepted()
+        self.instance.give_back(again.protocol)
+        self.assertIs(self.taken(), again)
 
     def test_close(self) -> None:
         """All that wait are cut."""
