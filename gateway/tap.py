@@ -30,7 +30,7 @@ from gateway.wiring.identity import Identity
 from gateway.wiring.routes import Routes, admin_tree
 from gateway.wiring.sites import make_admin, make_site
 from gateway.wiring.store import make_records, make_store
-from gateway.wiring.upstreams import make_clusters
+from gateway.wiring.upstreams import make_clusters, make_discoveries
 
 
 class Options(usage.Options):
@@ -69,6 +69,7 @@ class Gateway(service.Service):
         self._identity = Identity(settings, reactor)
         self._bridges = Bridges(reactor, settings.websocket.max_message, settings.websocket.idle_ping)
         self._clusters = make_clusters(settings, self._poller)
+        self._discoveries = make_discoveries(settings, reactor, self._poller, self._clusters)
         probes: dict[bytes, IResource] = {b"/health": Health(), b"/ready": Ready(self._checks())}
         routes = Routes(
             settings,
@@ -95,6 +96,8 @@ class Gateway(service.Service):
         keys = self._identity.keys
         if keys is not None:
             checks["keys"] = lambda: keys.known
+        if self._discoveries:
+            checks["dns"] = lambda: all(discovery.resolved for discovery in self._discoveries)
         return checks
 
     def _tell(self) -> None:
@@ -137,6 +140,8 @@ class Gateway(service.Service):
             self._log.info("This version serves in one process; server.workers will take effect with the supervisor")
         if self._identity.keys is not None:
             self._identity.keys.start()
+        for discovery in self._discoveries:
+            discovery.start()
         for text in self._settings.server.listen:
             self._listen(text, self._site)
         if self._settings.server.admin:
@@ -172,6 +177,8 @@ class Gateway(service.Service):
     def _stopped(self, _: Any) -> Deferred[None]:
         if self._identity.keys is not None:
             self._identity.keys.stop()
+        for discovery in self._discoveries:
+            discovery.stop()
         for cluster in self._clusters.values():
             cluster.close()
         self._access_log.close()

@@ -23,6 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
+from twisted.names import dns
 from twisted.python import usage
 from twisted.python.components import Componentized
 from twisted.trial.unittest import SynchronousTestCase
@@ -33,6 +34,7 @@ from gateway.guards.keys import MAX_AGE
 from gateway.http import site
 from gateway.http.poller import Poller
 from gateway.tap import Gateway, Options, makeService
+from gateway.wiring import upstreams
 from tests.certificates import Authority
 from tests.upstreams.network import Network, Transport
 
@@ -435,6 +437,62 @@ class TablesTests(GatewayCase):
         for _ in range(4):
             self.ask()
         self.assertNotIn(busy, self.network.hosts[1:])
+
+    def test_weights(self) -> None:
+        """Some get more than others."""
+        instances = ["http://192.0.2.1:1", {"url": "http://192.0.2.2:2", "weight": 3}]
+        self.start(upstream={"instances": instances})
+        for _ in range(4):
+            self.ask()
+        self.assertEqual(self.network.hosts.count("192.0.2.2"), 3)
+
+    def test_hash(self) -> None:
+        """A client always comes to the same one."""
+        instances = ["http://192.0.2.1:1", "http://192.0.2.2:2", "http://192.0.2.3:3"]
+        self.start(upstream={"instances": instances, "balance": "hash", "hash_on": "client"})
+        for _ in range(4):
+            self.ask()
+        self.assertEqual(len(set(self.network.hosts)), 1)
+
+    def test_discovery(self) -> None:
+        """Until DNS has an instance, nobody is served, and the gateway is not ready; it is asked until the end."""
+        questions = self.discovered({"discover": "dns://core.internal:3002"}, servers=["192.0.2.53", "[::1]:5353"])
+        refused = self.ask()
+        self.assertIn(b" 503 ", refused[:20])
+        self.assertIn(b"\r\nRetry-After: 1\r\n", refused)
+        self.assertIn(b'"checks":{"store":"ok","dns":"failing"}', self.ask(start="GET /ready"))
+        answer = dns.RRHeader("core.internal", dns.A, ttl=60, payload=dns.Record_A("192.0.2.7"))
+        questions.pop(0).callback(([answer], [], []))
+        questions.pop(0).callback(([], [], []))
+        self.ask()
+        self.assertTrue(self.instance.value().startswith(b"GET /api/x HTTP/1.1\r\nHost: core.internal:3002\r\n"))
+        self.assertEqual(self.network.hosts, ["192.0.2.7"])
+        self.assertIn(b'"dns":"ok"', self.ask(start="GET /ready"))
+        self.assertEqual(self.servers, [("192.0.2.53", 53), ("::1", 5353)])
+        self.reactor.advance(66)
+        self.assertEqual(len(questions), 2)
+        stopped = self.gateway.stopService()
+        self.reactor.advance(30)
+        self.successResultOf(stopped)
+        self.reactor.advance(66)
+        self.assertEqual(len(questions), 2)
+
+    def discovered(self, upstream: dict[str, Any], **table: Any) -> list[Deferred[Any]]:
+        """Start a gateway with such an upstream; returns the questions that wait for an answer."""
+        questions: list[Deferred[Any]] = []
+
+        def query(_: object) -> Deferred[Any]:
+            questions.append(Deferred())
+            return questions[-1]
+
+        def resolver(reactor: Any, servers: Any) -> Any:
+            self.servers = servers
+            return Mock(query=query)
+
+        self.patch(upstreams, "make_resolver", resolver)
+        self.patch(upstreams, "local_addresses", lambda name: [])
+        self.start(upstream={"instances": [], **upstream}, dns=table)
+        return questions
 
     def test_timeouts_of_an_upstream(self) -> None:
         """How long an instance may take; what a route says counts before what its upstream says."""

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel
 
-from gateway.config.mistakes import Mistake, Path, did_you_mean
+from gateway.config.mistakes import ABSENT, Mistake, Path, did_you_mean
 from gateway.config.places import read_file
 from gateway.config.schema import SECRET_BYTES, SECURITY_HEADERS, Bans, Cors, Jwt, Redis, Server
 
@@ -35,6 +35,7 @@ def cross_check(raw: Raw, wrong: Collection[Path]) -> Iterator[Mistake]:
     """
     yield from _twice(raw, "upstreams", "name")
     yield from _twice(raw, "routes", "prefix")
+    yield from _upstreams(raw)
     yield from _routes(raw, wrong)
     cors = _table(Cors, raw, "cors", wrong)
     if cors.credentials and "*" in cors.origins:
@@ -83,6 +84,22 @@ def _twice(raw: Raw, table: str, key: str) -> Iterator[Mistake]:
         value = entry.get(key)
         if isinstance(value, str) and first.setdefault(value, index) != index:
             yield Mistake((table, index, key), f"must differ from {table}[{first[value]}].{key}", value)
+
+
+def _upstreams(raw: Raw) -> Iterator[Mistake]:
+    for index, upstream in _entries(raw, "upstreams"):
+        instances, discover = upstream.get("instances", []), upstream.get("discover")
+        if instances == [] and not discover:
+            right = "must name an instance, unless discover says where they are"
+            yield Mistake(("upstreams", index, "instances"), right, upstream.get("instances", ABSENT))
+        elif instances and discover:
+            yield Mistake(("upstreams", index, "discover"), "must be left out where instances are named", discover)
+        hash_on, hashed = upstream.get("hash_on"), upstream.get("balance") == "hash"
+        if hashed and not hash_on:
+            right = 'is missing: balance = "hash" needs "client", "user", "header:NAME" or "cookie:NAME"'
+            yield Mistake(("upstreams", index, "hash_on"), right)
+        elif hash_on and not hashed:
+            yield Mistake(("upstreams", index, "hash_on"), 'must be left out without balance = "hash"', hash_on)
 
 
 def _routes(raw: Raw, wrong: Collection[Path]) -> Iterator[Mistake]:

@@ -27,6 +27,7 @@ _PORT_FIRST = re.compile(r"(?:tcp|tcp6|ssl):([^:]*)")
 _SYSTEMD = re.compile(r"systemd:domain=(?:INET6?|UNIX):(?:index=\d+|name=[^:]+)")
 _NO_LISTENERS: Final = frozenset(("stdio", "autobahn"))
 _HEALTH_PATHS: Final = ("/health", "/ready")
+_DISCOVER: Final = "dns://host:port or srv://_http._tcp.service, dns+https:// or srv+https:// for TLS"
 
 
 def network(value: object) -> AnyNetwork:
@@ -74,6 +75,27 @@ def instance(value: str) -> str:
     return value
 
 
+def discover(value: str) -> str:
+    """Where instances are found by DNS: a host with or without a port, or a service, which has its own; or ``""``."""
+    parts = _split(value, ("dns", "dns+https", "srv", "srv+https"))
+    if value and (parts is None or parts.path or "?" in value or "#" in value or "[" in value):
+        raise ValueError(f"{_DISCOVER}, without path or query")
+    if parts is not None:
+        if parts.port is not None and parts.scheme.startswith("srv"):
+            raise ValueError("without a port: the records of a service (SRV) have their own")
+        if is_address(parts.hostname or ""):
+            raise ValueError("a name: an address is an instance by itself")
+    return value
+
+
+def dns_server(value: str) -> str:
+    """The address of a name server, with or without a port."""
+    parts = _split(f"dns://{value}", ("dns",))
+    if parts is None or parts.path or "?" in value or "#" in value or not is_address(parts.hostname or ""):
+        raise ValueError('an address such as "192.0.2.53", "127.0.0.1:5353" or "[2001:db8::53]:53"')
+    return value
+
+
 def origin(value: str) -> str:
     """An origin as browsers send it (RFC 6454 section 6.2), or ``*``."""
     if value == "*":
@@ -91,6 +113,14 @@ def public_url(value: str) -> str:
     if value and ((parts := _split(value, ("http", "https"))) is None or parts.query or "#" in value or "?" in value):
         raise ValueError('an absolute URL such as "https://api.example.com", or ""')
     return value.rstrip("/")
+
+
+def is_address(host: str) -> bool:
+    """Whether ``host`` is an IP address, and no name."""
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:
@@ -220,7 +250,9 @@ def endpoint_or_none(value: str) -> str:
 Network = Annotated[AnyNetwork, PlainValidator(network)]
 Endpoint = Annotated[str, AfterValidator(endpoint)]
 OptionalEndpoint = Annotated[str, AfterValidator(endpoint_or_none)]
-Instance = Annotated[str, AfterValidator(instance)]
+InstanceUrl = Annotated[str, AfterValidator(instance)]
+Discover = Annotated[str, AfterValidator(discover)]
+DnsServer = Annotated[str, AfterValidator(dns_server)]
 Origin = Annotated[str, AfterValidator(origin)]
 PublicUrl = Annotated[str, AfterValidator(public_url)]
 JwksUrl = Annotated[str, AfterValidator(jwks_url)]

@@ -18,6 +18,7 @@ _BYTES: Final = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _LONGEST_TIME: Final = 366 * 86400.0
 _LARGEST_SIZE: Final = 2**40
 _LARGEST_COUNT: Final = 2**31 - 1
+_LARGEST_WEIGHT: Final = 1000
 
 
 def _amount(value: object, units: dict[str, Any], largest: float, zero: bool, expected: str) -> float:
@@ -81,6 +82,15 @@ def subscriber_prefix(value: object) -> int:
     return bits
 
 
+def weight(value: object) -> int:
+    """An instance's share of the requests, held against the others'."""
+    expected = f"a whole number from 1 to {_LARGEST_WEIGHT}"
+    number = _count(value, 1, expected)
+    if number > _LARGEST_WEIGHT:
+        raise ValueError(expected)
+    return number
+
+
 def _duration_or_zero(value: object) -> float:
     return duration(value, zero=True)
 
@@ -93,6 +103,7 @@ Seconds = Annotated[float, PlainValidator(_duration)]
 SecondsOrZero = Annotated[float, PlainValidator(_duration_or_zero)]
 Bytes = Annotated[int, PlainValidator(size)]
 Limit = Annotated[int | None, PlainValidator(limit)]
+Weight = Annotated[int, PlainValidator(weight)]
 Workers = Annotated[int | Literal["auto"], PlainValidator(workers)]
 SubscriberPrefix = Annotated[int, PlainValidator(subscriber_prefix)]
 Count = Annotated[int, PlainValidator(count(1))]

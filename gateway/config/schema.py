@@ -6,13 +6,15 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, SecretStr, Tag
 
 from gateway.config.places import (
     CaFile,
+    Discover,
+    DnsServer,
     Endpoint,
     HealthPath,
-    Instance,
+    InstanceUrl,
     JwksUrl,
     Network,
     OptionalEndpoint,
@@ -20,6 +22,7 @@ from gateway.config.places import (
     Prefix,
     PublicUrl,
     RedisUrl,
+    instance,
 )
 from gateway.config.quantities import (
     Bytes,
@@ -29,12 +32,14 @@ from gateway.config.quantities import (
     Seconds,
     SecondsOrZero,
     SubscriberPrefix,
+    Weight,
     Workers,
 )
 from gateway.config.words import (
     Claim,
     Distinct,
     FieldValue,
+    HashOn,
     Method,
     MethodOrAny,
     Name,
@@ -44,6 +49,7 @@ from gateway.config.words import (
     Several,
     Token,
     UpstreamName,
+    distinct,
 )
 from gateway.core.bans import WEIGHTS, Refusal
 
@@ -230,12 +236,39 @@ class Health(_Table):
     fall: Count = 3
 
 
+class Dns(_Table):
+    """Who is asked for the instances of upstreams; nobody named is whom the system asks."""
+
+    servers: Annotated[tuple[DnsServer, ...], Distinct] = ()
+
+
+class Instance(_Table):
+    """Where an instance is, and its share of the requests; in the file also its URL alone."""
+
+    url: InstanceUrl
+    weight: Weight = 1
+
+
+def _named(value: object) -> object:
+    """A URL alone is a table that says no more."""
+    if not isinstance(value, str | dict | Instance):
+        raise ValueError('a URL such as "http://core:3002", or a table of url and weight')
+    return Instance(url=instance(value)) if isinstance(value, str) else value
+
+
+def _one_each(value: tuple[Instance, ...]) -> tuple[Instance, ...]:
+    distinct(tuple(named.url for named in value))
+    return value
+
+
 class Upstream(_Table):
-    """A service and its instances."""
+    """A service and its instances; either they are named, or found by DNS."""
 
     name: UpstreamName
-    instances: Annotated[tuple[Instance, ...], Several]
-    balance: Literal["round-robin", "least-requests"] = "round-robin"
+    instances: Annotated[tuple[Annotated[Instance, BeforeValidator(_named)], ...], AfterValidator(_one_each)] = ()
+    discover: Discover = ""
+    balance: Literal["round-robin", "least-requests", "power-of-two", "hash"] = "round-robin"
+    hash_on: HashOn = ""
     health: Health | None = None
     connect_timeout: Seconds = 3.0
     first_byte_timeout: Seconds = 60.0
@@ -291,6 +324,7 @@ class Settings(_Table):
     cors: Cors = Cors()
     access_log: AccessLog = AccessLog()
     websocket: Websocket = Websocket()
+    dns: Dns = Dns()
     security_headers: dict[SecurityName, FieldValue] = {}
     upstreams: Annotated[tuple[Upstream, ...], NonEmpty]
     routes: Annotated[tuple[Route, ...], NonEmpty]

@@ -63,6 +63,17 @@ def name(value: str) -> str:
     return value
 
 
+def hash_on(value: str) -> str:
+    """What requests that belong together have in common; or ``""``."""
+    kind, colon, key = value.partition(":")
+    if colon and kind in ("header", "cookie"):
+        if _TOKEN.fullmatch(key) is None:
+            raise ValueError(f'"{kind}:" and the name of a {kind}')
+    elif value not in ("", "client", "user"):
+        raise ValueError('"client", "user", "header:NAME" or "cookie:NAME"')
+    return value
+
+
 def claim(value: str) -> str:
     """The name of a claim, which may be a URL."""
     if not value or not value.isprintable() or " " in value:
@@ -110,6 +121,7 @@ FieldValue = Annotated[str, AfterValidator(field_value)]
 Method = Annotated[str, AfterValidator(method)]
 MethodOrAny = Annotated[str, AfterValidator(method_or_any)]
 Name = Annotated[str, AfterValidator(name)]
+HashOn = Annotated[str, AfterValidator(hash_on)]
 Claim = Annotated[str, AfterValidator(claim)]
 UpstreamName = Annotated[str, AfterValidator(upstream_name)]
 Printable = Annotated[str, AfterValidator(printable)]

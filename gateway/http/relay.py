@@ -45,8 +45,11 @@ class Way(Protocol):
     first_byte_timeout: float
     idle_timeout: float
 
-    def choose(self, tried: Any) -> Instance:
-        """An instance; not ``tried``, where there is another."""
+    def choose(self, request: Request, tried: Any) -> Instance:
+        """An instance for the request; not ``tried``, where there is another.
+
+        :raises GatewayError: when there is none.
+        """
 
     def request_head(self, request: Request, instance: Any) -> bytes:
         """The head as the instance gets it."""
@@ -106,7 +109,12 @@ class Relay:
         """Find a connection and send the request on it."""
         self._tries += 1
         self._request.relay = self
-        instance = self.instance = self._way.choose(self.instance)
+        try:
+            instance = self.instance = self._way.choose(self._request, self.instance)
+        except GatewayError as error:
+            self.instance = None
+            self._refuse(error)
+            return
         instance.active += 1
         self._request.upstream = instance.name
         connection = instance.take()

@@ -70,8 +70,11 @@ class WebSocketResource(ReverseProxyResource):
 
     def host_and_port(self, request: Request, instance: Instance) -> tuple[str, int]:
         """What the instance finds in Host."""
-        authority = request.authority.decode("ascii") if self.settings.preserve_host else instance.name
-        host, colon, port = authority.rpartition(":")
+        usual = instance.port
+        authority = instance.authority
+        if self.settings.preserve_host:
+            authority, usual = request.authority, 443 if request.secure else 80
+        host, colon, port = authority.decode("ascii").rpartition(":")
         if not colon or port.endswith("]"):
-            host, port = authority, ""
-        return host, int(port or (443 if request.secure else 80))
+            host, port = authority.decode("ascii"), ""
+        return host, int(port or usual)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.config import SECURITY_HEADERS, ConfigError, Settings, load
+from gateway.config import SECURITY_HEADERS, ConfigError, Instance, Settings, load
 from gateway.config.schema import Route
 from tests.config.keys import public_pem
 
@@ -89,9 +89,9 @@ class EnvironmentTests(_Loading):
         """Variables stand in strings at any depth; a default stands in for what is unset or empty."""
         text = GOOD.replace("http://core:3002", "${CORE:-http://core:3002}").replace("/api/", "/${A}/${B:-x}-$$/")
         loaded = self.load(text, A="a", B="")
-        self.assertEqual(loaded.upstreams[0].instances, ("http://core:3002",))
+        self.assertEqual(loaded.upstreams[0].instances, (Instance(url="http://core:3002"),))
         self.assertEqual(loaded.routes[0].prefix, "/a/x-$/users")
-        self.assertEqual(self.load(text, A="a", CORE="https://c:1").upstreams[0].instances, ("https://c:1",))
+        self.assertEqual(self.load(text, A="a", CORE="https://c:1").upstreams[0].instances[0].url, "https://c:1")
 
     def test_numbers(self) -> None:
         """Numbers and truths can come from the environment too."""
@@ -205,6 +205,51 @@ class CrossCheckTests(_Loading):
                 'routes[1].prefix: "/api/users": must differ from routes[0].prefix',
             ],
         )
+
+    def test_instances(self) -> None:
+        """An instance is a URL, or a table that says more."""
+        named = '["http://a:1", { url = "http://b:2", weight = 3 }]'
+        loaded = self.load(GOOD.replace('["http://core:3002"]', named)).upstreams[0].instances
+        self.assertEqual(loaded, (Instance(url="http://a:1"), Instance(url="http://b:2", weight=3)))
+        for wrong, expected in (
+            ('["a"]', 'instances[0]: "a": must be http://host:port or https://host:port, without user, path or query'),
+            ("[1]", 'instances[0]: 1: must be a URL such as "http://core:3002", or a table of url and weight'),
+            ("[{ weight = 2 }]", "instances[0].url: is missing"),
+            ('[{ url = "http://a", weigth = 2 }]', 'instances[0].weigth: there is no such key; did you mean "weight"?'),
+            ('[{ url = "http://a", weight = 0 }]', "instances[0].weight: 0: must be a whole number from 1 to 1000"),
+            (
+                '["http://a", { url = "http://a" }]',
+                'must be a list without repetitions; "http://a" is there more than once',
+            ),
+        ):
+            (said,) = self.mistakes(GOOD.replace('["http://core:3002"]', wrong))
+            self.assertTrue(said.startswith("upstreams[0].") and said.endswith(expected), said)
+
+    def test_instances_or_discover(self) -> None:
+        """Instances are named or discovered: one of both."""
+        line, discover = 'instances = ["http://core:3002"]', 'discover = "dns://core:3002"'
+        self.assertEqual(self.load(GOOD.replace(line, discover)).upstreams[0].discover, "dns://core:3002")
+        right = "must name an instance, unless discover says where they are"
+        self.assertEqual(self.mistakes(GOOD.replace(line, "")), [f"upstreams[0].instances: {right}"])
+        self.assertEqual(self.mistakes(GOOD.replace(line, "instances = []")), [f"upstreams[0].instances: []: {right}"])
+        both = 'upstreams[0].discover: "dns://core:3002": must be left out where instances are named'
+        self.assertEqual(self.mistakes(GOOD.replace(line, f"{line}\n{discover}")), [both])
+
+    def test_hash_on(self) -> None:
+        """Is there when it is needed, and then alone."""
+        for key in ("client", "user", "header:X-Tenant", "cookie:sid"):
+            good = GOOD.replace("[[routes]]", f'balance = "hash"\nhash_on = "{key}"\n[[routes]]')
+            self.assertEqual(self.load(good).upstreams[0].hash_on, key)
+        known = '"client", "user", "header:NAME" or "cookie:NAME"'
+        for lines, expected in (
+            ('balance = "hash"', f'is missing: balance = "hash" needs {known}'),
+            ('hash_on = "user"', '"user": must be left out without balance = "hash"'),
+            ('balance = "hash"\nhash_on = "address"', f'"address": must be {known}'),
+            ('balance = "hash"\nhash_on = "header:"', '"header:": must be "header:" and the name of a header'),
+            ('balance = "hash"\nhash_on = "cookie:a b"', '"cookie:a b": must be "cookie:" and the name of a cookie'),
+        ):
+            said = self.mistakes(GOOD.replace("[[routes]]", f"{lines}\n[[routes]]"))
+            self.assertEqual(said, [f"upstreams[0].hash_on: {expected}"])
 
     def test_many_upstreams(self) -> None:
         """Of many names, some are given."""
@@ -405,7 +450,10 @@ class PlatformTests(SynchronousTestCase):
         loaded = load(self.path, {"JWT_SECRET": SECRET})
         instances = {upstream.name: upstream.instances for upstream in loaded.upstreams}
         self.assertEqual(
-            {route.prefix: (instances[route.upstream][0], route.strip_prefix, route.auth) for route in loaded.routes},
+            {
+                route.prefix: (instances[route.upstream][0].url, route.strip_prefix, route.auth)
+                for route in loaded.routes
+            },
             {
                 "/api/auth": ("http://auth-service:3001", True, "none"),
                 "/api/users": ("http://core-service:3002", False, "required"),
@@ -424,7 +472,7 @@ class PlatformTests(SynchronousTestCase):
         environ = {"JWT_SECRET": SECRET, "PORT": "8080", "REDIS_URL": "memory:", "CORE_SERVICE_URL": "https://core:1"}
         loaded = load(self.path, environ)
         self.assertEqual((loaded.server.listen, loaded.redis.url), (("tcp:8080",), "memory:"))
-        self.assertEqual(loaded.upstreams[1].instances, ("https://core:1",))
+        self.assertEqual(loaded.upstreams[1].instances[0].url, "https://core:1")
 
     def test_no_secret(self) -> None:
         """Without a secret it does not start."""
@@ -439,6 +487,7 @@ _LEAVES = st.one_of(
 _KEYS = st.one_of(
     st.sampled_from([
         *Settings.model_fields, *Route.model_fields, "secret", "algorithms", "listen", "name", "instances", "health",
+        "discover", "balance", "hash_on", "weight",
         "origins", "credentials", "roles", "url", "timeout", "GET", "", "<roles>", "[key]",
     ]),
     st.text(max_size=4),

@@ -48,6 +48,25 @@ class PlaceTests(_Reading):
             "http://a b", "http://ä", "http://a\r\nb", "http://-", "http://[a:b]:1", "",
         )  # fmt: skip
 
+    def test_discover(self) -> None:
+        """Instances are discovered by a host and a port, or by a service that has ports of its own."""
+        self.takes(
+            places.discover, "", "dns://core.internal:3002", "dns+https://core", "srv://_http._tcp.core.internal"
+        )
+        self.takes(places.discover, "srv+https://core.service")
+        self.refuses(
+            places.discover, "core", "dns:core", "https+dns://core", "dns+http://core", "dns://", "dns://core/", "dns://a?",
+            "dns://a#", "dns://u@a", "dns://a:0", "srv://core:80", "dns://192.0.2.1", "dns://[::1]:80", "dns://a b",
+        )  # fmt: skip
+
+    def test_dns_servers(self) -> None:
+        """A name server is an address, since nobody could look its name up."""
+        self.takes(places.dns_server, "192.0.2.53", "127.0.0.1:5353", "[2001:db8::53]", "[2001:db8::53]:53")
+        self.refuses(
+            places.dns_server, "", "ns", "ns:53", "192.0.2.53:", "192.0.2.53:0", "192.0.2.53/", "192.0.2.53?", "::1",
+            "192.0.2.53#", "dns://192.0.2.53", "u@192.0.2.53",
+        )  # fmt: skip
+
     def test_origins(self) -> None:
         """An origin is written as browsers send it."""
         self.takes(places.origin, "*", "https://app.example.com", "http://localhost:5173")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.config.quantities import count, duration, limit, size, subscriber_prefix, workers
+from gateway.config.quantities import count, duration, limit, size, subscriber_prefix, weight, workers
 
 ANYTHING = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12), st.lists(st.integers(), max_size=2)
@@ -44,6 +44,11 @@ class QuantityTests(SynchronousTestCase):
             [1, 2**16, 10 * 2**20, 2**29, 100, 100],
         )
         self.refuses(size, "10 MB", "10 mib", 0, 0.5, -1, False, "2000 GiB", {})
+
+    def test_weights(self) -> None:
+        """Weights are whole, and not so far apart that one is never met."""
+        self.assertEqual([weight("3"), weight(1), weight(1000)], [3, 1, 1000])
+        self.refuses(weight, 0, -1, 1.5, True, "x", 1001)
 
     def test_counts(self) -> None:
         """Counts have a least value; digits in a string are a number."""

@@ -21,12 +21,13 @@ TABLES: dict[str, type[BaseModel]] = {
     "[rate_limit]": config.RateLimit,
     "[cors]": config.Cors,
     "[websocket]": config.Websocket,
+    "[dns]": config.Dns,
     "[access_log]": config.AccessLog,
     "[[upstreams]]": config.Upstream,
     "health": config.Health,
     "[[routes]]": config.Route,
 }
-REQUIRED = {"name": "x", "instances": ["http://x:1"], "prefix": "/x", "upstream": "x"}
+REQUIRED = {"name": "x", "prefix": "/x", "upstream": "x"}
 
 
 def sections() -> dict[str, str]:

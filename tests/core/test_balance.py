@@ -7,7 +7,7 @@ from itertools import cycle
 from random import Random
 from unittest import TestCase
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from zope.interface.verify import verifyObject
 
@@ -184,7 +184,7 @@ class PowerOfTwoTests(TestCase):
         self.assertEqual(heedful(PowerOfTwo(lambda: 1.0)).pick(weighing(0.1, 0.2)).name, "b")
 
 
-KEYS = [str(number).encode() for number in range(2000)]
+KEYS = [str(number).encode() for number in range(1000)]
 
 
 def homes(several: list[FakeInstance], weighted: bool = False) -> list[str]:
@@ -204,6 +204,7 @@ class RendezvousTests(TestCase):
         for order in (several, several[::-1]):
             self.assertEqual([Rendezvous().pick(order, key).name for key in (b"ann", b"bob", b"192.0.2.1")], expected)
 
+    @settings(max_examples=25)
     @given(st.integers(2, 8), st.data())
     def test_one_leaves(self, count: int, data: st.DataObject) -> None:
         """Only the keys of the one that left have another home."""
@@ -213,15 +214,17 @@ class RendezvousTests(TestCase):
         after = homes([instance for instance in several if instance is not left])
         for was, now in zip(before, after, strict=True):
             self.assertTrue(was in (now, left.name))
-        self.assertLess(before.count(left.name) / len(KEYS), 1.3 / count)
+        self.assertLess(before.count(left.name) / len(KEYS), 1.4 / count)
 
+    @settings(max_examples=25)
     @given(st.lists(st.integers(1, 10), min_size=2, max_size=5))
     def test_weights(self, weights: list[int]) -> None:
         """Each has as many keys as its weight says."""
         counts = Counter(homes(weighing(*weights), weighted=True))
         for name, weight in zip("abcde", weights, strict=False):
-            self.assertAlmostEqual(counts[name] / len(KEYS), weight / sum(weights), delta=0.06)
+            self.assertAlmostEqual(counts[name] / len(KEYS), weight / sum(weights), delta=0.08)
 
+    @settings(max_examples=25)
     @given(st.floats(0.1, 10))
     def test_a_weight_that_changes(self, weight: float) -> None:
         """Keys move to the one that gained, or away from the one that lost, and nowhere else."""

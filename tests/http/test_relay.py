@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.core.errors import UpstreamFailed, UpstreamTimeout
+from gateway.core.balance import RoundRobin
+from gateway.core.errors import Unavailable, UpstreamFailed, UpstreamTimeout
 from tests.http.wire import READ, ProxyTestCase, ask, chunks, read_answers
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -209,6 +210,17 @@ class ConnectTests(ProxyTestCase):
         self.assertEqual(self.code(), "UPSTREAM_UNAVAILABLE")
         self.assertEqual(self.gateway.recorded[0].decided_by, "proxy")
         self.assertEqual((self.origin.attempts, self.other.attempts), ([], []))
+
+    def test_nobody_is_left(self) -> None:
+        """When there is none to try it on again, the client gets what the cluster says."""
+        self.client.send(ask("/two"))
+
+        def pick(*_: object) -> None:
+            raise Unavailable
+
+        self.patch(RoundRobin, "pick", pick)
+        self.origin.refuse(UpstreamFailed())
+        self.assertEqual((self.code(), self.gateway.recorded[0].decided_by), ("SERVICE_UNAVAILABLE", "proxy"))
 
     def test_the_only_instance(self) -> None:
         """It is tried twice, too."""

@@ -17,16 +17,17 @@ Step = bytes | threading.Event | Callable[[socket.socket], None]
 
 
 class Origin:
-    """Takes connections on a free port of the loopback, and answers each request.
+    """Takes connections on the loopback, and answers each request.
 
     Requests get what was planned for them, then ``answer``; ``cut`` closes right after it.
 
     :param context: for https.
+    :param address: where; port 0 is a free one.
     """
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(address)
         self.port = int(self._listener.getsockname()[1])
         self.closed = threading.Event()
         self.reset()

@@ -291,7 +291,7 @@ class LogTests(UpgradeCase):
         upstream.lose()
         [request] = self.recorded
         self.assertEqual(self.more(request.log_more), {"event": "close", "received": 19, "closeCode": 4000})
-        self.assertEqual((request.status, request.sent, request.upstream), (101, 9, "mcp.internal:3003"))
+        self.assertEqual((request.status, request.sent, request.upstream), (101, 9, "10.0.0.1:3003"))
         self.assertEqual(request.upstream_time, 0.0)
         self.assertEqual(len(self.site.channels), 0)
 

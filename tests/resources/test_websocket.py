@@ -61,7 +61,7 @@ class CheckTests(UpgradeCase):
     def test_no_instance_to_ask(self) -> None:
         """What a cluster refuses is answered as with plain requests."""
 
-        def choose(tried: object) -> FakeInstance:
+        def choose(request: object, tried: object) -> FakeInstance:
             raise Unavailable
 
         self.leaf.choose = choose  # type: ignore[assignment]
@@ -112,6 +112,17 @@ class StrippedTests(UpgradeCase):
         """It is refused before an instance is asked, as with plain requests."""
         self.send(path="/api/ws/a%2Fb")
         self.assertEqual((self.status(), self.instance.attempts), (400, []))
+
+
+class HostTests(UpgradeCase):
+    """Whom an instance takes itself for."""
+
+    def test_host_is_the_instances(self) -> None:
+        """The name of its URL, with its port, wherever it was found."""
+        for authority in (b"mcp.internal:3003", b"mcp.internal"):
+            self.setUp()
+            self.instance.authority = authority
+            self.assertEqual(field(self.asked().taken(), "Host"), "mcp.internal:3003")
 
 
 class PreservedHostTests(UpgradeCase):

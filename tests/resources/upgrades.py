@@ -39,9 +39,10 @@ def accepts(key: str) -> str:
 class FakeInstance:
     """An instance whose connections are wires."""
 
-    def __init__(self, name: str = "mcp.internal:3003") -> None:
+    def __init__(self, name: str = "10.0.0.1:3003") -> None:
         self.name = name
-        self.authority = name.encode()
+        self.port = 3003
+        self.authority = b"mcp.internal:3003"
         self.active = 0
         self.idle: list[UpstreamConnection] = []
         self.attempts: list[Deferred[UpstreamConnection]] = []
@@ -93,7 +94,7 @@ class UpgradeCase(SynchronousTestCase):
         self.bridges = Bridges(self.clock, 1000, 0)
         self.leaf = WebSocketResource(
             self.clock,
-            SimpleNamespace(name="mcp-server", choose=lambda tried: self.instance),  # type: ignore[arg-type]
+            SimpleNamespace(name="mcp-server", choose=lambda request, tried: self.instance),  # type: ignore[arg-type]
             ProxySettings(self.stripped_prefix, self.preserve_host, 3, 60, 300, {"X-Frame-Options": "DENY"}),
             lambda upstream, reason: self.failures.append(reason),
             origins=self.origins,
