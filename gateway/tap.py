@@ -66,7 +66,7 @@ class Gateway(service.Service):
         self._store = make_store(settings, reactor, self._poller, self._metrics)
         self._records = make_records(settings, reactor, self._poller)
         self._banning = banning = Banning(settings, reactor, self._records) if settings.bans.enabled else None
-        self._identity = Identity(settings, reactor)
+        self._identity = Identity(settings, reactor, self._records)
         self._bridges = Bridges(reactor, settings.websocket.max_message, settings.websocket.idle_ping)
         self._clusters = make_clusters(settings, self._poller)
         self._discoveries = make_discoveries(settings, reactor, self._poller, self._clusters)
@@ -84,6 +84,7 @@ class Gateway(service.Service):
         )
         turns_away = None if banning is None else banning.turns_away
         self._site = make_site(settings, reactor, routes.tree(probes), self._record, turns_away)
+        self._identity.sweep.channels = self._site.channels
         scraped: dict[bytes, IResource] = {b"/metrics": MetricsResource(self._metrics.registry)}
         self._admin = make_admin(reactor, admin_tree(probes | scraped))
         if banning is not None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import PlainValidator
 
 _AMOUNT = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*)", re.ASCII)
-_SECONDS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES: Final = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _LONGEST_TIME: Final = 366 * 86400.0
 _LARGEST_SIZE: Final = 2**40
@@ -35,9 +35,9 @@ def _amount(value: object, units: dict[str, Any], largest: float, zero: bool, ex
 
 
 def duration(value: object, zero: bool = False) -> float:
-    """Seconds, from ``"50ms"``, ``"5s"``, ``"10m"``, ``"1h"`` or a number of seconds."""
+    """Seconds, from ``"50ms"``, ``"5s"``, ``"10m"``, ``"1h"``, ``"30d"`` or a number of seconds."""
     above = "of 0 or more" if zero else "above 0"
-    expected = f'a time {above}, at most a year: write it like "5s" (ms, s, m, h), or as a number of seconds'
+    expected = f'a time {above}, at most a year: write it like "5s" (ms, s, m, h, d), or as a number of seconds'
     return _amount(value, _SECONDS, _LONGEST_TIME, zero, expected)
 
 

@@ -40,6 +40,7 @@ from gateway.config.words import (
     Distinct,
     FieldValue,
     HashOn,
+    KeyHeader,
     Method,
     MethodOrAny,
     Name,
@@ -193,6 +194,13 @@ class Jwt(_Table):
         return self.secret.get_secret_value().encode()
 
 
+class ApiKeys(_Table):
+    """Keys that machines may send instead of a token."""
+
+    enabled: bool = False
+    header: KeyHeader = "X-API-Key"
+
+
 class RateLimit(_Table):
     """How many requests a client may make in a window; None is unlimited."""
 
@@ -320,6 +328,7 @@ class Settings(_Table):
     bans: Bans = Bans()
     redis: Redis = Redis()
     jwt: Jwt = Jwt()
+    api_keys: ApiKeys = ApiKeys()
     rate_limit: RateLimit = RateLimit()
     cors: Cors = Cors()
     access_log: AccessLog = AccessLog()

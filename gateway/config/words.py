@@ -11,6 +11,8 @@ from typing import Annotated, Final, TypeVar
 
 from pydantic import AfterValidator
 
+from gateway.core.headers import FieldName
+
 EntryT = TypeVar("EntryT")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
@@ -34,6 +36,13 @@ def security_name(value: str) -> str:
     """The name of a field that every answer may get."""
     if token(value).lower() in _FRAMING:
         raise ValueError("a field that says nothing about the message's length or its connection")
+    return value
+
+
+def key_header(value: str) -> str:
+    """The name of a field that is free to carry API keys."""
+    if token(value).lower() in ("authorization", "cookie", "origin") or not FieldName(value.encode()).passes:
+        raise ValueError('a field that has no other meaning, such as "X-API-Key"')
     return value
 
 
@@ -117,6 +126,7 @@ def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 Token = Annotated[str, AfterValidator(token)]
 SecurityName = Annotated[str, AfterValidator(security_name)]
+KeyHeader = Annotated[str, AfterValidator(key_header)]
 FieldValue = Annotated[str, AfterValidator(field_value)]
 Method = Annotated[str, AfterValidator(method)]
 MethodOrAny = Annotated[str, AfterValidator(method_or_any)]

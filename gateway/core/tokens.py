@@ -18,6 +18,8 @@ MAX_TOKEN: Final = 8192
 """The longest token looked at, in characters."""
 MAX_NAME: Final = 255
 """The longest ``sub``, ``jti`` and role, in characters."""
+BY_ROLE: Final = 0
+"""A limit that is the role's."""
 
 _LATEST: Final = 253_402_300_800  # the year 10000, in seconds since the epoch
 _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -26,7 +28,7 @@ _CACHE_SIZE: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says; times in seconds since the epoch."""
+    """What a verified token says, or the record of an API key; times in seconds since the epoch."""
 
     subject: str
     role: str
@@ -37,6 +39,12 @@ class Claims:
     """0 when it does not say."""
     expires: float
     """Its ``exp``, as it stands there: without leeway."""
+    key_id: str = ""
+    """The ``kid`` of the published key it was verified with; ``""`` for the configured one."""
+    limit: int | None = BY_ROLE
+    """Requests in a window; None is no limit."""
+    api_key: str = ""
+    """The digest of the API key it stands for, ``""`` for a token."""
 
 
 class InvalidToken(Exception):
@@ -132,7 +140,7 @@ class TokenVerifier:
             said = _json_object(payload)
         except ValueError:
             raise InvalidToken("bad_payload") from None
-        return self._claims(said, now)
+        return self._claims(said, now, key.id or "")
 
     def _key_for(self, head: dict[str, Any]) -> tuple[Key, str]:
         """The key and the algorithm to verify with; of the head only ``alg`` and ``kid`` are heeded."""
@@ -154,7 +162,7 @@ class TokenVerifier:
             raise InvalidToken("missing_kid")
         return (exact or fitting)[0], algorithm
 
-    def _claims(self, said: dict[str, Any], now: float) -> Claims:
+    def _claims(self, said: dict[str, Any], now: float, key_id: str) -> Claims:
         expires, begins, issued = _date(said, "exp"), _date(said, "nbf"), _date(said, "iat")
         if expires is None:
             raise InvalidToken("no_expiry")
@@ -175,6 +183,7 @@ class TokenVerifier:
             token_id=_name(said["jti"], "bad_token_id") if "jti" in said else "",
             issued_at=issued or 0.0,
             expires=expires,
+            key_id=key_id,
         )
 
 

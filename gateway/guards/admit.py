@@ -11,6 +11,7 @@ from zope.interface import implementer
 from gateway.core.addresses import bucket
 from gateway.core.errors import RateLimited
 from gateway.core.limits import Limits
+from gateway.core.tokens import BY_ROLE
 from gateway.guards.authenticate import invalid
 from gateway.interfaces import IGuard, IStore, Verdict
 
@@ -41,7 +42,11 @@ class AdmitGuard:
                 return None
             asked = self._store.ask("", "ip:" + bucket(request.remote))
         else:
-            counted = "" if limit is None else "user:" + claims.subject
+            counted = "user:" + claims.subject
+            if claims.limit != BY_ROLE and self._counts:
+                limit, counted = claims.limit, "key:" + claims.api_key
+            if limit is None:
+                counted = ""
             if not counted and not claims.token_id:
                 return None
             asked = self._store.ask(claims.token_id, counted)

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from gateway.core.errors import GatewayError, Unauthorized, Unavailable
+from gateway.core.revocations import Revocations
 from gateway.core.tokens import InvalidToken, TokenCache, TokenVerifier, UnknownKey, bearer_subprotocol
 from gateway.interfaces import IGuard
 
@@ -20,10 +21,21 @@ CHALLENGE = b"WWW-Authenticate: Bearer\r\n"
 """For a request that came without a token: no error is named (RFC 6750 section 3.1)."""
 
 
+REVOKED = "revoked"
+
+
 def invalid(reason: str) -> Unauthorized:
     """401 for a token that was sent but is not accepted (RFC 6750 section 3.1); ``reason`` is for people."""
-    challenge = f'WWW-Authenticate: Bearer error="invalid_token", error_description="{reason}"\r\n'
-    return Unauthorized("The access token is not valid", (challenge.encode(),))
+    return Unauthorized("The access token is not valid", (_challenge(reason),))
+
+
+def withdrawn() -> Unauthorized:
+    """What ends an answer in progress when its token is revoked meanwhile."""
+    return Unauthorized("The access token was revoked", (_challenge(REVOKED),))
+
+
+def _challenge(reason: str) -> bytes:
+    return f'WWW-Authenticate: Bearer error="invalid_token", error_description="{reason}"\r\n'.encode()
 
 
 @implementer(IGuard)
@@ -33,6 +45,7 @@ class AuthenticateGuard:
     :param cache: shared by all that verify with ``verifier``.
     :param required: whether guests are refused; a token that is not valid always is.
     :param now: the time in seconds since the epoch.
+    :param revocations: those of users and issuer keys; about a single token the store is asked.
     :param keys: who can fetch newer keys for ``verifier``, or None.
     """
 
@@ -44,24 +57,30 @@ class AuthenticateGuard:
         cache: TokenCache,
         required: bool,
         now: Callable[[], float],
+        revocations: Revocations,
         keys: PublishedKeys | None = None,
     ) -> None:
         self._verifier = verifier
         self._cache = cache
         self._required = required
         self._now = now
+        self._revocations = revocations
         self._keys = keys
 
     def check(self, request: Request) -> Deferred[None] | None:
         """Let a request with a valid token pass, at once when the token was verified before.
 
-        :raises Unauthorized: with a challenge, when the token is missing where it must be, or not valid.
+        :raises Unauthorized: with a challenge, when the token is missing where it must be, not valid, or revoked.
         :raises Unavailable: when no keys were ever had to verify it with.
         """
         credentials = request.field(b"authorization")
-        claims = self._cache.get(credentials, self._now())
+        now = self._now()
+        claims = self._cache.get(credentials, now)
         if claims is None:
             return self._read(request, credentials)
+        revocations = self._revocations
+        if (revocations.users or revocations.keys) and revocations.revoked(claims, now):
+            raise invalid(REVOKED)
         request.claims = claims
         request.role = claims.role
         return None
@@ -69,7 +88,7 @@ class AuthenticateGuard:
     def _read(self, request: Request, credentials: bytes | None) -> Deferred[None] | None:
         """What is not remembered: find the token and verify it, if need be once more when newer keys came."""
         try:
-            token = _bearer(request, credentials)
+            token = bearer(request, credentials)
         except InvalidToken as error:
             raise self._refused(error) from error
         if token is None:
@@ -98,6 +117,8 @@ class AuthenticateGuard:
         if claims is None:
             claims = self._verifier.verify(token, now)
             self._cache.put(credentials, claims)
+        if self._revocations.revoked(claims, now):
+            raise InvalidToken(REVOKED)
         request.claims = claims
         request.role = claims.role
 
@@ -107,7 +128,7 @@ class AuthenticateGuard:
         return invalid(error.reason.replace("_", " "))
 
 
-def _bearer(request: Request, credentials: bytes | None) -> str | None:
+def bearer(request: Request, credentials: bytes | None) -> str | None:
     """The token sent, or None: from Authorization, or on a WebSocket route where there is none, from a subprotocol.
 
     :raises InvalidToken: when more than one was sent.

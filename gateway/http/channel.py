@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import ITransport
@@ -245,6 +246,11 @@ class HTTPChannel(RequestReader):
             for request in (self._current, *self._waiting):
                 if request is not None:
                     request.keep_alive = False
+
+    @property
+    def answering(self) -> Sequence[Request]:
+        """The request that is being answered, also when another protocol does that now."""
+        return () if self._current is None else (self._current,)
 
     # -- what requests use ----------------------------------------------------------------------------------------
 

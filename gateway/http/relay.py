@@ -310,3 +310,7 @@ class Relay:
         self._release(abort=True)
         if connecting is not None:
             connecting.cancel()
+
+    def end(self, error: GatewayError) -> None:
+        self.client_gone()
+        self._refuse(error)

@@ -50,6 +50,9 @@ class Exchange(Protocol):
     def client_gone(self) -> None:
         """The client left, or its body broke a rule: nothing more will come, and nobody reads the answer."""
 
+    def end(self, error: GatewayError) -> None:
+        """The client may have nothing more: refuse the request, or end the answer that has begun."""
+
 
 class Request(server.Request):
     """A request as the guards and leaves see it.
@@ -180,6 +183,14 @@ class Request(server.Request):
             self.keep_alive = False
         body = error.body(self.id)
         self.respond(error.status, b"Content-Type: application/json\r\n" + b"".join(error.fields), body)
+
+    def end(self, error: GatewayError) -> None:
+        """The client may have nothing more, however far its answer is: see :meth:`Exchange.end`."""
+        self.decided_by = self.decided_by or "revocation"
+        if self.relay is not None:
+            self.relay.end(error)
+        else:
+            self.refuse(error)
 
     def answer_head(self, status: int, reason: bytes, lines: bytes) -> bytes:
         """The head of an answer of the gateway's own, up to and with its empty line."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from autobahn.websocket.types import ConnectingRequest
 from twisted.internet.defer import Deferred
 
 from gateway.core.errors import BadRequest, GatewayError
+from gateway.core.frames import Ending
 from gateway.core.headers import nominated
 from gateway.http.relay import Relay
 from gateway.http.upstream import UpstreamConnection
@@ -45,6 +47,7 @@ class Upgrade(Relay):
         self._offer: list[str] = []
         self._answered: Deferred[Answer] = Deferred()
         self._rest = b""
+        self._bridge: Bridge | None = None
 
     # -- the client's handshake -----------------------------------------------------------------------------------
 
@@ -89,22 +92,28 @@ class Upgrade(Relay):
 
     def accepted(self, answer: bytes) -> None:
         request, leaf, connection = self._request, self._leaf, self._connection
-        self._connection = request.relay = None
+        self._connection = None
         request.startedWriting = 1
         request.status = 101
         client, held = request.channel.detach()
         client.write(answer)
-        bridge = leaf.bridges.join(client, connection.transport, self._over)  # type: ignore[union-attr]
+        self._bridge = bridge = leaf.bridges.join(client, connection.transport, self._over)  # type: ignore[union-attr]
         bridge.request = request
         request.log_more = ',"event":"open"'
         leaf.opened(request)
-        if request.claims is not None:
+        if request.claims is not None and request.claims.expires < inf:
             left = request.claims.expires - leaf.clock.seconds()
             bridge.expire_in(left if left > 0 else max(left + leaf.leeway, 0))
         if self._rest:
             bridge.upstream.dataReceived(self._rest)
         if held:
             bridge.client.dataReceived(held)
+
+    def end(self, error: GatewayError) -> None:
+        if self._bridge is None:
+            super().end(error)
+        else:
+            self._bridge.close(Ending(error.close_code, error.message[:1].lower() + error.message[1:]))
 
     def _over(self, bridge: Bridge) -> None:
         request = self._request

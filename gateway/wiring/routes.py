@@ -83,8 +83,7 @@ class Routes:
         if route.allow or route.deny:
             guards.append(AddressGuard(Networks(route.allow), Networks(route.deny)))
         guards.append(SizeGuard(route.max_body or settings.server.max_body))
-        if route.auth != "none":
-            guards.append(self._identity.guard(route.auth == "required"))
+        guards += self._identity.guards(route.auth)
         guards.append(AdmitGuard(self._store, Limits(rate.default, rate.roles, rate.window), route.rate_limit))
         if route.roles is not None or route.methods:
             guards.append(AuthorizeGuard(route.roles, route.methods))

@@ -26,8 +26,8 @@ class QuantityTests(SynchronousTestCase):
     def test_durations(self) -> None:
         """Times are seconds, whatever their unit; without one they are seconds already."""
         self.assertEqual(
-            [duration(value) for value in ("50ms", "5s", "1.5 m", "1h", "30", 7, 0.25)],
-            [0.05, 5, 90, 3600, 30, 7, 0.25],
+            [duration(value) for value in ("50ms", "5s", "1.5 m", "1h", "30d", "30", 7, 0.25)],
+            [0.05, 5, 90, 3600, 2_592_000, 30, 7, 0.25],
         )
         self.refuses(duration, "5 parsecs", "-1s", "", "s", 0, -1, True, None, [1], float("nan"), float("inf"), "9999h")
         self.refuses(duration, 10**400)

@@ -18,6 +18,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "[bans]": config.Bans,
     "[redis]": config.Redis,
     "[jwt]": config.Jwt,
+    "[api_keys]": config.ApiKeys,
     "[rate_limit]": config.RateLimit,
     "[cors]": config.Cors,
     "[websocket]": config.Websocket,

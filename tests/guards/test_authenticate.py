@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 
 from gateway.core.errors import Unauthorized, Unavailable
 from gateway.core.keys import Key
+from gateway.core.revocations import Revocations
 from gateway.core.tokens import Claims, TokenCache, TokenVerifier
 from gateway.guards.authenticate import AuthenticateGuard, invalid
 from gateway.interfaces import IGuard
@@ -80,11 +81,12 @@ class AuthenticateCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.verifier = CountingVerifier(SECRET, ["HS256"])
         self.cache = TokenCache()
+        self.revocations = Revocations()
         self.now = NOW
         self.guard = self.make()
 
     def make(self, required: bool = True, keys: Any = None) -> AuthenticateGuard:
-        return AuthenticateGuard(self.verifier, self.cache, required, lambda: self.now, keys)
+        return AuthenticateGuard(self.verifier, self.cache, required, lambda: self.now, self.revocations, keys)
 
     def passes(self, request: FakeRequest, guard: AuthenticateGuard | None = None) -> FakeRequest:
         """The guard lets it pass at once."""
