@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,6 +12,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater, react
 
 from gateway.config import Seconds, Settings
+from gateway.core.tokens import LATEST
 from gateway.http.poller import Poller
 from gateway.interfaces import IRecords
 from gateway.wiring.store import make_records
@@ -34,6 +36,11 @@ def seconds(text: str) -> float:
         return TypeAdapter(Seconds).validate_python(text)
     except ValidationError as error:
         raise argparse.ArgumentTypeError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
+def written(moment: float) -> str:
+    """A time in seconds since the epoch, for people (ISO 8601, UTC)."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds") if moment < LATEST else "never"
 
 
 def with_records(settings: Settings, prefix: str, work: Callable[[IRecords, Told], Awaitable[ResultT]]) -> ResultT:

@@ -10,7 +10,7 @@ from hashlib import sha256
 from math import inf
 from typing import Any, Final
 
-from gateway.core.tokens import BY_ROLE, MAX_NAME, Claims
+from gateway.core.tokens import BY_ROLE, LATEST, MAX_NAME, Claims
 
 RECORDS: Final = "apikey:"
 """Before the SHA-256 of a whole key, in hex; the value is an :class:`ApiKey` as JSON."""
@@ -18,7 +18,6 @@ REMEMBERED: Final = 100_000
 MAX_LIMIT: Final = 2**31 - 1
 UNLIMITED: Final = "unlimited"
 
-_FOREVER: Final = 1e15
 _FORM: Final = re.compile(rb"sg_[0-9a-f]{12}_[0-9A-Za-z_-]{43}")
 
 
@@ -161,4 +160,4 @@ def _time(said: dict[str, Any], name: str, default: float) -> float:
     value = said.get(name, default)
     if type(value) not in (int, float) or not value >= 0:
         raise ValueError(name)
-    return inf if value > _FOREVER else float(value)
+    return inf if value >= LATEST else float(value)

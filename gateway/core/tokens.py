@@ -18,10 +18,11 @@ MAX_TOKEN: Final = 8192
 """The longest token looked at, in characters."""
 MAX_NAME: Final = 255
 """The longest ``sub``, ``jti`` and role, in characters."""
+LATEST: Final = 253_402_300_800.0
+"""The end of the year 9999, in seconds since the epoch: beyond it nothing is a time."""
 BY_ROLE: Final = 0
 """A limit that is the role's."""
 
-_LATEST: Final = 253_402_300_800  # the year 10000, in seconds since the epoch
 _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _CACHE_SIZE: Final = 10_000
 
@@ -243,7 +244,7 @@ def _date(said: dict[str, Any], name: str) -> float | None:
     if name not in said:
         return None
     value = said[name]
-    if type(value) not in (int, float) or not 0 <= value < _LATEST:
+    if type(value) not in (int, float) or not 0 <= value < LATEST:
         raise InvalidToken(f"bad_{name}")
     return float(value)
 
