@@ -182,6 +182,8 @@ class WordTests(_Reading):
         self.takes(words.security_name, "X-Frame-Options")
         self.refuses(words.token, "", "a b", "a:", "ä", "a\r\n")
         self.refuses(words.security_name, "Content-Length", "transfer-encoding", "a b")
+        self.takes(words.key_header, "X-API-Key")
+        self.refuses(words.key_header, "Authorization", "cookie", "Connection", "Content-Length", "x_user_id", "a b")
 
     def test_field_values(self) -> None:
         """A value cannot end its line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -101,6 +102,19 @@ class AdmitGuardTests(SynchronousTestCase):
         self.assertEqual((request.answer_fields, self.asked()), ([], [("id-1", "")]))
         self.store.revoke("id-1", 60)
         self.assertIsInstance(self.outcome(self.guard(), request), Unauthorized)
+
+    def test_a_limit_of_its_own(self) -> None:
+        """A client that has one is counted by itself, whatever its role has; it may have none."""
+        own = replace(claims("admin", ""), limit=1, api_key="digest")
+        seen = [self.outcome(self.guard(), FakeRequest("admin", own)) for _ in range(2)]
+        self.assertIsNone(seen[0])
+        self.assertIsInstance(seen[1], RateLimited)
+        self.assertEqual(self.asked(), [("", "key:digest")] * 2)
+        unlimited = replace(claims("user", ""), limit=None)
+        for _ in range(9):
+            self.assertIsNone(self.outcome(self.guard(), FakeRequest("user", unlimited)))
+        self.assertIsNone(self.outcome(self.guard(counts=False), FakeRequest("admin", own)))
+        self.assertEqual(len(self.asked()), 2)
 
     def test_a_revoked_token_is_not_counted(self) -> None:
         """It is refused with the challenge of RFC 6750, and its user's window stays as it was."""

@@ -302,3 +302,36 @@ class UnknownKeyTests(AuthenticateCase):
     def test_nobody_to_ask(self) -> None:
         """Without published keys an unknown key is an invalid token."""
         self.assertIn('description="unknown kid"', self.refused(self.request(), self.make()))
+
+
+class RevocationTests(AuthenticateCase):
+    """Users and keys that are revoked; single tokens are the store's."""
+
+    def revoke(self, key: str, value: str = "1") -> None:
+        self.revocations.tell(key, value, None, NOW)
+
+    def test_a_user(self) -> None:
+        """What was issued before that is refused, verified before or not; what is issued later passes."""
+        for revoked in (token(iat=NOW - 1), token()):
+            self.passes(FakeRequest("Bearer " + revoked))
+        self.revoke("revoked:user:ann", str(NOW))
+        for revoked in (token(iat=NOW - 1), token(), token(iat=NOW - 2)):
+            challenge = self.refused(FakeRequest("Bearer " + revoked))
+            self.assertEqual(challenge, ' error="invalid_token", error_description="revoked"')
+        for _ in range(2):
+            self.passes(FakeRequest("Bearer " + token(iat=NOW + 1)))
+
+    def test_an_issuers_key(self) -> None:
+        """All that it verified is refused, and nothing else."""
+        self.verifier = CountingVerifier(b"", ["EdDSA"])
+        self.verifier.publish([PUBLIC])
+        guard, sent = self.make(), "Bearer " + token(PRIVATE, "EdDSA", {"kid": "new"})
+        self.revoke("revoked:key:old")
+        self.passes(FakeRequest(sent), guard)
+        self.revoke("revoked:key:new")
+        self.refused(FakeRequest(sent), guard)
+
+    def test_a_configured_key(self) -> None:
+        """It has no name, whatever its tokens say."""
+        self.revoke("revoked:key:mine")
+        self.passes(FakeRequest("Bearer " + token(head={"kid": "mine"})))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from gateway.core.errors import Unauthorized
 from gateway.core.tokens import Claims
 from gateway.resources.bridges import CLOSE_TIMEOUT
 from tests.resources.upgrades import CLIENT_KEY, UpgradeCase, accepts, field
@@ -374,3 +375,40 @@ class ExpiryTests(UpgradeCase):
         self.clock.advance(1e9)
         self.client.receive(frame(PONG, masked=True))
         self.assertEqual(self.codes(), [])
+
+
+class EndTests(UpgradeCase):
+    """A client that may have nothing more."""
+
+    def end(self) -> None:
+        """Its credentials count no longer."""
+        (channel,) = self.site.channels
+        (request,) = channel.answering
+        request.end(Unauthorized("The access token was revoked"))
+
+    def test_open(self) -> None:
+        """The client's close frame says why, the instance's that its client goes away; the log says both."""
+        upstream = self.open()
+        self.client.taken()
+        self.end()
+        (said,) = self.client.taken_frames()
+        self.assertEqual((code(said), said.payload[2:]), (1008, b"the access token was revoked"))
+        self.assertEqual([code(each) for each in frames(upstream.taken())], [1001])
+        self.clock.advance(CLOSE_TIMEOUT)
+        self.client.lose()
+        upstream.lose()
+        (record,) = self.recorded
+        self.assertEqual((record.status, record.decided_by), (101, "revocation"))
+        self.assertIn('"closeCode":1008', record.log_more)
+
+    def test_during_the_upgrade(self) -> None:
+        """It is refused, and the instance left."""
+        upstream = self.asked()
+        self.end()
+        self.assertEqual((self.status(), upstream.aborted, self.instance.active), (401, True, 0))
+
+    def test_checks(self) -> None:
+        """An open socket is none of the timeouts' of a request."""
+        self.open()
+        self.clock.advance(1000)
+        self.assertFalse(self.client.aborted)
