@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -34,7 +34,7 @@ upstream = "core"
 class RecordsCase(SynchronousTestCase):
     """Each test runs commands of ``group``, a module of them."""
 
-    group: ClassVar[Any]
+    group: Any
 
     def setUp(self) -> None:
         self.clock = Clock()
