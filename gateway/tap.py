@@ -93,7 +93,7 @@ class Gateway(service.Service):
 
     def _checks(self) -> dict[str, Callable[[], Any]]:
         """What has to be well for the gateway to be ready."""
-        checks: dict[str, Callable[[], Any]] = {"store": self._store.ping}
+        checks: dict[str, Callable[[], Any]] = {"store": self._store.ping, "records": lambda: self._records.loaded}
         keys = self._identity.keys
         if keys is not None:
             checks["keys"] = lambda: keys.known

@@ -103,9 +103,6 @@ class ApiKeys:
         self._size = size
         self._known: dict[str, tuple[Claims, float]] = {}  # digest -> claims, end of the record
 
-    def __len__(self) -> int:
-        return len(self._known)
-
     def tell(self, key: str, value: str | None, seconds: float | None, now: float) -> None:
         """A record was written, or is gone; one that cannot be read is no key.
 

@@ -225,7 +225,7 @@ class PathsTests(AdminCase):
 
     def test_ready(self) -> None:
         """Whether it can serve, and what it needs for that."""
-        wait_for(lambda: self.ready() == (200, {"store": "ok"}), "it is ready")
+        wait_for(lambda: self.ready() == (200, {"store": "ok", "records": "ok"}), "it is ready")
 
     def test_unknown(self) -> None:
         """Nothing else is there, routes least of all."""
@@ -249,7 +249,7 @@ class RedisAwayTests(AdminCase):
         wait_for(lambda: self.ready()[0] == 200, "it is ready")
         self.running.valkey.child.kill()
         self.running.valkey.child.wait()
-        wait_for(lambda: self.ready() == (503, {"store": "failing"}), "it is not ready")
+        wait_for(lambda: self.ready() == (503, {"store": "failing", "records": "ok"}), "it is not ready")
         self.assertEqual(self.operator("/health")[0], 200)
         self.assertIn(b" 503 ", self.ask("/ready")[:20])
         for _ in range(3):
