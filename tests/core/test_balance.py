@@ -64,6 +64,10 @@ class EveryTests(TestCase):
             self.assertEqual(picks(policy(), instances(1000), 3), "aaa")
             self.assertEqual(picks(heedful(policy()), instances(1000), 3), "aaa")
 
+    def test_weights_only_where_they_differ(self) -> None:
+        """A new policy heeds none, since that costs time."""
+        self.assertEqual([policy().weighted for policy in POLICIES.values()], [False] * 4)
+
     @given(st.integers(1, 8), st.sampled_from(["round-robin", "least-requests"]))
     def test_equal_instances_share_equally(self, count: int, name: str) -> None:
         """In as many requests as there are instances, each gets one, and so in every round."""
@@ -178,6 +182,13 @@ class PowerOfTwoTests(TestCase):
         for _ in range(40):
             policy.pick(several).active += 1
         self.assertTrue(29 <= several[0].active <= 31)
+
+    def test_the_better_one_for_its_weight(self) -> None:
+        """Of two there are, the less loaded one is picked, whichever is drawn first."""
+        several = weighing(2, 3)
+        several[0].active = several[1].active = 1
+        for draw in (0.0, 0.5, 0.9):
+            self.assertEqual(heedful(PowerOfTwo(cycle((draw,)).__next__)).pick(several).name, "b")
 
     def test_what_rounding_leaves(self) -> None:
         """The last one, should a draw go beyond all weights."""
