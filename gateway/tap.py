@@ -20,15 +20,17 @@ from gateway.config import PLACES, ConfigError, Settings, load, place
 from gateway.http.poller import Poller
 from gateway.http.request import Request
 from gateway.http.site import Site
-from gateway.resources.bridges import Bridges
+from gateway.http.transport import keep_alive
 from gateway.resources.health import Health, MetricsResource, Ready
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import destination, observer
 from gateway.telemetry.metrics import Metrics
 from gateway.wiring.bans import Banning
+from gateway.wiring.bridges import make_bridges
+from gateway.wiring.descriptors import enough_for
 from gateway.wiring.identity import Identity
 from gateway.wiring.routes import Routes, admin_tree
-from gateway.wiring.sites import make_admin, make_site
+from gateway.wiring.sites import make_admin, make_overload, make_site
 from gateway.wiring.store import make_records, make_store
 from gateway.wiring.upstreams import make_clusters, make_discoveries
 
@@ -67,7 +69,7 @@ class Gateway(service.Service):
         self._records = make_records(settings, reactor, self._poller)
         self._banning = banning = Banning(settings, reactor, self._records) if settings.bans.enabled else None
         self._identity = Identity(settings, reactor, self._records)
-        self._bridges = Bridges(reactor, settings.websocket.max_message, settings.websocket.idle_ping)
+        self._bridges = make_bridges(settings, reactor)
         self._clusters = make_clusters(settings, self._poller)
         self._discoveries = make_discoveries(settings, reactor, self._poller, self._clusters)
         probes: dict[bytes, IResource] = {b"/health": Health(), b"/ready": Ready(self._checks())}
@@ -83,7 +85,8 @@ class Gateway(service.Service):
             None if banning is None else banning.guard,
         )
         turns_away = None if banning is None else banning.turns_away
-        self._site = make_site(settings, reactor, routes.tree(probes), self._record, turns_away)
+        self._overload = make_overload(settings, reactor, self._metrics, frozenset(probes))
+        self._site = make_site(settings, reactor, routes.tree(probes), self._record, self._overload, turns_away)
         self._identity.sweep.channels = self._site.channels
         scraped: dict[bytes, IResource] = {b"/metrics": MetricsResource(self._metrics.registry)}
         self._admin = make_admin(reactor, admin_tree(probes | scraped))
@@ -105,6 +108,7 @@ class Gateway(service.Service):
         """Metrics of what this process holds."""
         site, log, tell = self._site, self._access_log, self._metrics
         tell.gauge("open_connections", "Connections of clients.", lambda: len(site.channels))
+        tell.counts("connections_refused", "Connections not taken.", "reason", site.connections.refused)
         tell.gauge("open_websockets", "WebSockets that are bridged.", lambda: len(self._bridges))
         tell.count("access_log_dropped", "Access-log lines that could not be written.", lambda: log.dropped)
 
@@ -143,6 +147,8 @@ class Gateway(service.Service):
             self._identity.keys.start()
         for discovery in self._discoveries:
             discovery.start()
+        self._site.connections.most = enough_for(self._settings.server.max_connections)
+        self._overload.start()
         for text in self._settings.server.listen:
             self._listen(text, self._site)
         if self._settings.server.admin:
@@ -161,11 +167,13 @@ class Gateway(service.Service):
     def _listening(self, port: Any) -> None:
         if getattr(port, "transport", None) is tcp.Server:  # a UNIX socket's is another
             port.transport = self._poller.accept
+            keep_alive(port.socket, self._settings.server.send_timeout)
         self._ports.append(port)
 
     def stopService(self) -> Deferred[Any]:
         """Take no more connections, let requests finish for ``server.drain`` seconds, then cut the rest."""
         super().stopService()
+        self._overload.stop()
         drain = self._settings.server.drain
         closing = [maybeDeferred(port.stopListening) for port in self._ports]
         self._admin.abort()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import sys
 from base64 import b64encode
 from functools import partial
@@ -48,7 +49,7 @@ UPGRADE = (
 )
 
 TABLES: dict[str, dict[str, Any]] = {
-    "server": {"workers": 0},
+    "server": {"workers": 0, "max_lag": "1h"},  # a clock that a test sets runs very late
     "redis": {"url": "memory:"},
     "jwt": {"secret": SECRET},
     "access_log": {"path": ""},
@@ -237,12 +238,29 @@ class ListenTests(GatewayCase):
         class Listening:
             def __init__(self, transport: Any) -> None:
                 self.transport = transport
+                self.socket = Mock()
                 ports.append(self)
 
         self.patch(self.reactor, "listenTCP", lambda *_, **__: Listening(tcp.Server))
         self.patch(self.reactor, "listenUNIX", lambda *_, **__: Listening(unix.Server))
         self.start(server={"listen": ["tcp:3000", "unix:gateway.sock"], "admin": ""})
         self.assertEqual([port.transport for port in ports], [self.gateway._poller.accept, unix.Server])
+
+    def test_connections_of_a_client(self) -> None:
+        """One that has too many is turned away, and others are not."""
+        self.start(server={"max_connections_per_client": 1})
+        self.assertEqual(
+            [self.connect(peer=peer).aborted for peer in ("192.0.2.1", "192.0.2.1", "192.0.2.2")], [False, True, False]
+        )
+
+    def test_gone_peers(self) -> None:
+        """The kernel asks silent peers whether they are there, and does not send into the void for long."""
+        port = Mock(transport=tcp.Server)
+        self.patch(self.reactor, "listenTCP", lambda *_, **__: port)
+        self.start(server={"admin": "", "send_timeout": "7s"})
+        options = {call.args[:2]: call.args[2] for call in port.socket.setsockopt.call_args_list}
+        self.assertEqual(options[socket.SOL_SOCKET, socket.SO_KEEPALIVE], 1)
+        self.assertEqual(options[socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT], 7000)
 
     def test_workers(self) -> None:
         """More processes than this version has are not promised in silence."""

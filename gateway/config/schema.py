@@ -113,6 +113,12 @@ class Server(_Table):
     head_timeout: Seconds = 10.0
     body_timeout: Seconds = 30.0
     idle_timeout: Seconds = 75.0
+    send_timeout: Seconds = 30.0
+    min_rate: Bytes = 240
+    max_connections: Count = 20_000
+    max_connections_per_client: Count = 1_000
+    max_requests: Count = 10_000
+    max_lag: Seconds = 0.5
 
 
 class Addresses(_Table):
@@ -226,6 +232,7 @@ class Websocket(_Table):
 
     max_message: Bytes = 1024**2
     idle_ping: SecondsOrZero = 30.0
+    max_messages: Count = 5_000
 
 
 class AccessLog(_Table):

@@ -6,6 +6,8 @@ nothing is decoded but the headers, and the payloads of close and pong frames.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 CLOSE: Final = 0x8
@@ -14,6 +16,9 @@ PONG: Final = 0xA
 
 NO_CODE: Final = 1005
 """What stands for the code of a close frame that has none; never sent (RFC 6455 section 7.4.1)."""
+
+SMALL_FRAME: Final = 1024
+"""Bytes below which a frame counts as a message of its own: a message in many pieces costs as much as many messages."""
 
 _CONTROL_LIMIT: Final = 125
 _CODES: Final = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
@@ -36,6 +41,8 @@ class FrameReader:
     :param max_message: bytes that a message may have, however many frames it comes in.
     :param max_fragments: frames that a message may come in.
     :param own_pong: pongs with this payload answer the relay itself, and stop here.
+    :param spent: called when a frame comes that there is no allowance for; it may call :meth:`allow`, else the peer
+        sends too fast.
     :ivar closed: the peer's close frame, once it has come; what follows is ignored.
     :ivar broken: the rule it broke, and the code to close with; nothing of that frame passed, and what follows is
         ignored.
@@ -44,6 +51,7 @@ class FrameReader:
     __slots__ = (
         "_between",
         "_close_passes",
+        "_controls",
         "_fragments",
         "_held",
         "_inside",
@@ -53,17 +61,26 @@ class FrameReader:
         "_mask_size",
         "_max_fragments",
         "_max_message",
+        "_messages",
         "_most",
         "_muted",
         "_own_pong",
         "_passing",
         "_size",
+        "_spent",
         "_to_second",
         "broken",
         "closed",
     )
 
-    def __init__(self, masked: bool, max_message: int, max_fragments: int, own_pong: bytes = b"") -> None:
+    def __init__(
+        self,
+        masked: bool,
+        max_message: int,
+        max_fragments: int,
+        own_pong: bytes = b"",
+        spent: Callable[[], None] | None = None,
+    ) -> None:
         self._mask_bit = 0x80 if masked else 0
         self._mask_size = 4 if masked else 0
         self._max_message = max_message
@@ -81,6 +98,8 @@ class FrameReader:
         self._least = 2 + self._mask_size
         self._most = self._least + min(_CONTROL_LIMIT, max_message)
         self._to_second = self._mask_bit - self._least
+        self._spent = spent
+        self._messages = self._controls = sys.maxsize if spent is None else 0
         self.closed: Ending | None = None
         self.broken: Ending | None = None
 
@@ -88,6 +107,11 @@ class FrameReader:
     def passing(self) -> bool:
         """Whether a frame has begun to pass, and its rest has not come: no other frame may be written before that."""
         return self._left > 0 and self._passing
+
+    def allow(self, messages: int, controls: int) -> None:
+        """From now on the peer may send so many messages and control frames, until it is asked for more."""
+        self._messages = messages
+        self._controls = controls
 
     def mute(self) -> None:
         """Let no further frame pass; they are still checked, and the close frame looked for."""
@@ -107,7 +131,9 @@ class FrameReader:
             and self._least <= size <= self._most
             and data[1] == size + self._to_second
             and data[0] in (0x81, 0x82)
+            and self._messages
         ):
+            self._messages -= 1
             return data
         if self.closed is not None or self.broken is not None:
             return b""
@@ -179,6 +205,9 @@ class FrameReader:
             return self._break("control frames are short and whole")
         if size < end:
             return -1
+        if not self._controls and not self._more(control=True):
+            return -1
+        self._controls -= 1
         self._passing = not self._muted
         if opcode == CLOSE:
             self._passing = self._passing and self._close_passes
@@ -192,6 +221,10 @@ class FrameReader:
         if (opcode == 0) is not self._inside:
             self._break("a message within a message" if opcode else "a continuation of nothing")
             return False
+        if final or length < SMALL_FRAME:
+            if not self._messages and not self._more(control=False):
+                return False
+            self._messages -= 1
         self._size += length
         self._fragments += 1
         if self._size > self._max_message:
@@ -205,6 +238,15 @@ class FrameReader:
             self._size = self._fragments = 0
         self._passing = not self._muted
         return True
+
+    def _more(self, control: bool) -> bool:
+        """Ask for another allowance; without one the peer sends too fast."""
+        if self._spent is not None:
+            self._spent()
+        if self._controls if control else self._messages:
+            return True
+        self.broken = Ending(1008, f"too many {'control frames' if control else 'messages'} a second")
+        return False
 
     def _close(self, payload: bytes) -> bool:
         if not payload:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import ITransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from gateway.core.addresses import normal
-from gateway.core.errors import GatewayError, RequestTimeout
+from gateway.core.errors import GatewayError
+from gateway.http.patience import check
 from gateway.http.producing import Pull
 from gateway.http.reading import HELD_LIMIT, RequestReader
 from gateway.http.request import Request
 
 if TYPE_CHECKING:
+    from gateway.core.pace import Pace
     from gateway.http.site import Site
+
+
+SLICE: Final = 8192
+"""Bytes that are parsed at once, unless they are of one body: a read of small requests could hold thousands."""
 
 
 class HTTPChannel(RequestReader):
@@ -39,6 +45,8 @@ class HTTPChannel(RequestReader):
         self._detached = False  # another protocol has the transport
         self._advancing = False
         self._stock_producer: Any = None
+        self._ahead = b""  # what came behind requests that wait
+        self._pace: Pace | None = None  # of a client that has to take something
         self.output_full = False
         self.peer = ""
 
@@ -61,23 +69,47 @@ class HTTPChannel(RequestReader):
             self._held += data
             self.update_reading()
             return
-        self._feed(data)
+        if len(data) > SLICE:
+            self._feed_slices(data)
+        else:
+            self._feed(data)
         if self._current is None and self._waiting:
             self._advance()
         self._settle()
 
+    def _feed_slices(self, data: bytes) -> None:
+        """Read what came as long as no request waits."""
+        at = 0
+        while at < len(data) and not self._deaf:
+            if self._held is not None:
+                self._held += data[at:]
+                return
+            if self._waiting:
+                self._ahead = data[at:]
+                return
+            end = at + SLICE
+            receiving = self._receiving
+            if receiving is not None and receiving.content_length is not None:
+                end = max(end, at + receiving.content_length - receiving.body_received)
+            self._feed(data[at:end])
+            at = end
+            if self._current is None and self._waiting:
+                self._advance()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._deaf = True
-        requests = [self._current] if self._current is not None else []
-        requests.extend(self._waiting)
-        self._current = None
+        current, self._current = self._current, None
+        waiting = tuple(self._waiting)
         self._waiting.clear()
         producer, self._stock_producer = self._stock_producer, None
         if producer is not None:
             producer.stopProducing()
-        for request in requests:
+        if current is not None:
+            current.connection_lost(reason)
+            self.site.finished(current)
+        for request in waiting:
             request.connection_lost(reason)
-            self.site.finished(request)
+            self.site.record(request)
         self.site.closed(self)
 
     # The transport's producer: it calls these when the client reads slowly.
@@ -92,6 +124,7 @@ class HTTPChannel(RequestReader):
 
     def resumeProducing(self) -> None:
         self.output_full = False
+        self._pace = None
         producer = self._stock_producer
         if producer is not None:
             producer.resumeProducing()
@@ -119,6 +152,9 @@ class HTTPChannel(RequestReader):
                 self.ignore_upgrade()
             self.site.begin(request, self)
         self._advancing = False
+        if self._ahead and not self._waiting:
+            ahead, self._ahead = self._ahead, b""
+            self.dataReceived(ahead)
 
     def request_done(self, request: Request) -> None:
         """The answer to the current request is complete: log it, and begin the next or close."""
@@ -179,6 +215,8 @@ class HTTPChannel(RequestReader):
                 transport.pauseProducing()
             else:
                 self._since = self.site.clock.seconds()
+                if receiving is not None:
+                    receiving.pace = None  # what was not read did not come too slowly
                 transport.resumeProducing()
 
     def _settle(self) -> None:
@@ -195,24 +233,12 @@ class HTTPChannel(RequestReader):
 
     def check(self, now: float) -> None:
         """Give up what has been waited for too long; the site asks from time to time."""
-        waited = now - self._since
-        limits = self._limits
-        if self._closing:  # a client that does not take its last answer is cut, too
-            if waited >= (limits.linger_timeout if self._lingering else limits.idle_timeout):
-                self.abort()
-        elif self._current is None and self.output_full:  # it is the client who has to take something
-            if waited >= limits.idle_timeout:
-                self.abort()
-        elif self._paused:
-            pass  # what is not read cannot be late
-        elif self._receiving is not None or self._in_head:
-            if waited >= (limits.head_timeout if self._in_head else limits.body_timeout):
-                self._broken(RequestTimeout())
-        elif self._current is None and not self._waiting:  # noqa: SIM102
-            if waited >= (limits.idle_timeout if self._served else limits.head_timeout):
-                self._close(lingering=False)
-        if self._current is not None and self._current.relay is not None:
-            self._current.relay.check(now)
+        check(self, now)
+
+    def idle_since(self) -> float | None:
+        """Since when the client has asked for nothing more; None while it does, and before its first request."""
+        busy = self._current is not None or self._waiting or self._receiving is not None or self._in_head
+        return None if busy or self._closing or self.output_full or not self._served else self._since
 
     def _close(self, lingering: bool) -> None:
         """Close after what is written; ``lingering`` while the client may still send, so that no reset eats the answer
@@ -220,6 +246,7 @@ class HTTPChannel(RequestReader):
         """
         self._deaf = self._closing = True
         self._waiting.clear()
+        self._ahead = b""
         self._since = self.site.clock.seconds()
         transport: Any = self.transport
         if lingering and hasattr(transport, "loseWriteConnection") and not self.secure:
@@ -301,6 +328,7 @@ class HTTPChannel(RequestReader):
         transport.unregisterProducer()
         self._deaf = True
         self._detached = True
+        self.site.detached()
         held, self._held = self._held or b"", None
         if self._paused:
             self._paused = False
@@ -310,5 +338,5 @@ class HTTPChannel(RequestReader):
     def detached_closed(self, request: Request) -> None:
         """The protocol that got the transport is done."""
         self._current = None
-        self.site.finished(request)
+        self.site.record(request)
         self.site.closed(self)

@@ -303,6 +303,7 @@ class Relay:
 
     def resume(self) -> None:
         if self._connection is not None:
+            self._since = self._request.channel.site.clock.seconds()  # it was not the instance that was slow
             self._connection.transport.resumeProducing()  # type: ignore[union-attr]
 
     def client_gone(self) -> None:

@@ -18,6 +18,7 @@ from gateway.core.errors import BodyTooLarge, GatewayError
 from gateway.core.headers import FieldName
 
 if TYPE_CHECKING:
+    from gateway.core.pace import Pace
     from gateway.core.tokens import Claims
 
 UNLIMITED = float("inf")
@@ -82,6 +83,7 @@ class Request(server.Request):
     max_body: float = UNLIMITED
     sink: BodySink | None = None
     relay: Exchange | None = None
+    pace: Pace | None = None
     # Its answer.
     failure: GatewayError | None = None
     status: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,13 +19,16 @@ from twisted.web.resource import IResource
 from gateway.core.addresses import Networks, client_address
 from gateway.core.errors import GatewayError
 from gateway.core.headers import sane_request_id
+from gateway.core.overload import Overload
 from gateway.http.channel import HTTPChannel
+from gateway.http.connections import Connections
+from gateway.http.overload import OverloadGuard
 from gateway.http.request import Request
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client may send, and how long it may take; sizes in bytes, times in seconds."""
+    """What clients may do, and how long they may take; sizes in bytes, times in seconds, the rate in bytes a second."""
 
     head: int = 32 * 1024
     fields: int = 100
@@ -33,6 +37,10 @@ class Limits:
     body_timeout: float = 30.0
     idle_timeout: float = 75.0
     linger_timeout: float = 2.0
+    send_timeout: float = 30.0
+    min_rate: float = 240.0
+    connections: int = 20_000
+    connections_per_client: int = 1_000
 
 
 SHORTEST_PERIOD: Final = 0.05
@@ -58,6 +66,7 @@ class Site(Factory):
     :param record: called once with every request when it is over.
     :param trusted: the addresses whose X-Forwarded-* fields and request ids are believed.
     :param constant_lines: header lines that every answer of the gateway itself has.
+    :param overload: who counts the open requests, and refuses those there is no room for; None: there is for all.
     :param turns_away: asked about the address of each new connection, whether it is cut.
     """
 
@@ -72,17 +81,27 @@ class Site(Factory):
         limits: Limits,
         trusted: Networks = NOBODY,
         constant_lines: bytes = b"",
+        overload: OverloadGuard | None = None,
         turns_away: Callable[[str], bool] | None = None,
     ) -> None:
         self.clock = clock
         self.locate = locate
-        self.finished = record
+        self.record = record
         self.limits = limits
         self.trusted = trusted
-        self.channels: set[HTTPChannel] = set()
+        self.connections = Connections(clock, limits.connections, limits.connections_per_client, trusted)
+        self.channels: set[HTTPChannel] = self.connections.open
+        self._overload = overload or OverloadGuard(clock, Overload(sys.maxsize, float("inf")))
+        self._load = self._overload.state
         self.draining = False
         self._drained: Deferred[None] | None = None
-        shortest = min(limits.head_timeout, limits.body_timeout, limits.idle_timeout, limits.linger_timeout)
+        shortest = min(
+            limits.head_timeout,
+            limits.body_timeout,
+            limits.idle_timeout,
+            limits.linger_timeout,
+            limits.send_timeout,
+        )
         self._period = min(max(shortest / 8, SHORTEST_PERIOD), LONGEST_PERIOD)
         self._check_call: IDelayedCall | None = None
         self._constant_lines = constant_lines
@@ -93,19 +112,20 @@ class Site(Factory):
         self._ids = itertools.count(1)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        if self._turns_away is not None and self._turns_away(getattr(addr, "host", "")):
+        address = getattr(addr, "host", "")
+        if (self._turns_away is not None and self._turns_away(address)) or not self.connections.admits(address):
             return TurnedAway()
         return HTTPChannel(self)
 
     def opened(self, channel: HTTPChannel) -> None:
         """A connection was accepted."""
-        self.channels.add(channel)
+        self.connections.add(channel)
         if self._check_call is None:
             self._check_call = self.clock.callLater(self._period, self._check)
 
     def closed(self, channel: HTTPChannel) -> None:
         """A connection has ended."""
-        self.channels.discard(channel)
+        self.connections.remove(channel)
         if self._drained is not None and not self.channels:
             drained, self._drained = self._drained, None
             drained.callback(None)
@@ -124,6 +144,8 @@ class Site(Factory):
 
     def begin(self, request: Request, channel: HTTPChannel) -> None:
         """Work out who asks and under which id, find the leaf, and render it."""
+        load = self._load
+        load.open += 1
         request.remote = channel.peer
         request.secure = channel.secure
         inbound = None
@@ -143,6 +165,8 @@ class Site(Factory):
             request.decided_by = "wire"
             request.refuse(request.failure)
             return
+        if load.open > load.room and self._overload.refuses(request):
+            return
         try:
             self.locate(request.path).render(request)
         except GatewayError as error:
@@ -150,6 +174,15 @@ class Site(Factory):
         except Exception:
             self._log.failure("Request {id} failed", id=request.id)
             request.refuse(GatewayError())
+
+    def finished(self, request: Request) -> None:
+        """A request that was begun is over."""
+        self._load.open -= 1
+        self.record(request)
+
+    def detached(self) -> None:
+        """A request has become something else, which lasts as long as its client likes: it takes no one's room."""
+        self._load.open -= 1
 
     def own_lines(self) -> bytes:
         """Date and the constant lines; made once a second."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+from collections.abc import Callable
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import Any, Final
 
 from twisted.internet import tcp
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.protocols.policies import ProtocolWrapper
 
 LEAST_READ: Final = 16 * 1024
 MOST_READ: Final = 256 * 1024
@@ -13,6 +19,10 @@ MOST_READ: Final = 256 * 1024
 
 GATHERED: Final = 64
 """Pieces that are handed to one system call, at most; the kernel's own limit (IOV_MAX) is 1024."""
+
+
+KEEP_ALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+"""A silent peer is probed after 60 s, and every 10 s from then on."""
 
 
 class _Transport(tcp.Connection):
@@ -53,6 +63,14 @@ class _Transport(tcp.Connection):
             elif len(pieces) == 1:
                 self.reactor.written(self)
 
+    def unsent(self) -> int:
+        """Bytes that were written and the peer has not acknowledged, the kernel's among them (tcp(7), SIOCOUTQ)."""
+        waiting: int = len(self.dataBuffer) - self.offset + self._tempDataLen
+        try:
+            return waiting + int.from_bytes(ioctl(self.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:
+            return waiting  # it has closed
+
     def doWrite(self) -> Any:
         """Send what the socket takes, and wait for room for the rest; returns why the connection is lost, or None."""
         pieces = self._tempDataBuffer
@@ -76,6 +94,28 @@ class _Transport(tcp.Connection):
         self._maybePauseProducer()
         self.reactor.wait_for_room(self)
         return None
+
+
+def keep_alive(listening: socket.socket, unanswered: float) -> None:
+    """Let the kernel end the connections of peers that are gone without a word; accepted sockets inherit it (tcp(7)).
+
+    :param unanswered: seconds after which a peer is gone that acknowledges nothing of what it was sent.
+    """
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEP_ALIVE.items():
+        listening.setsockopt(socket.IPPROTO_TCP, option, value)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unanswered * 1000))
+
+
+def unsent(transport: Any) -> int:
+    """Bytes that were written to ``transport`` and that its peer has not taken, as far as can be told.
+
+    Of transports that cannot tell (UNIX sockets) it is none, always: to them it looks as if their peers took nothing.
+    """
+    while isinstance(transport, ProtocolWrapper):  # of TLS, or the PROXY protocol
+        transport = transport.transport
+    counted: Callable[[], int] = getattr(transport, "unsent", int)
+    return counted()
 
 
 class ServerTransport(_Transport, tcp.Server):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MAX_FRAGMENTS: Final = 65536
 """Frames that a message may come in; empty ones would otherwise go on for ever below any limit of bytes."""
 
+CONTROLS: Final = 100
+"""Control frames that a client may send in a second; one ping in several seconds is what they are for."""
+
 GOING_AWAY: Final = 1001
 OWN_PING: Final = b"smartgate " + secrets.token_bytes(8)
 
@@ -40,16 +43,18 @@ class Side(Protocol):
     It reads for the other side, which is paused while this one's transport is full.
 
     :param bridge: what it is a side of.
-    :param client: whether the peer is the client; the upstream otherwise.
+    :param client: whether the peer is the client, who may send only so fast; the upstream otherwise.
     """
 
     other: Side
     transport: Any
 
-    def __init__(self, bridge: Bridge, client: bool, max_message: int) -> None:
+    def __init__(self, bridge: Bridge, client: bool, bridges: Bridges) -> None:
         self._bridge = bridge
+        self._bridges = bridges
         self.client = client
-        self.frames = FrameReader(client, max_message, MAX_FRAGMENTS, OWN_PING)
+        self.frames = FrameReader(client, bridges.max_message, MAX_FRAGMENTS, OWN_PING, self._more if client else None)
+        self._allowed = -1.0  # when the client was allowed to send so many messages
         self.received = 0
         """Bytes that came, frame headers included."""
         self.parted = False
@@ -86,16 +91,25 @@ class Side(Protocol):
     def pauseProducing(self) -> None:
         if not self.parted:  # nothing more is written after that, and the other's close frame must be seen
             self._full = True
+            self._bridges.full(self)
             self.other.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         self._heard = True  # it takes what it is sent, so it is alive
         if self._full:
             self._full = False
+            self._bridges.drained(self)
             self.other.transport.resumeProducing()
 
     def stopProducing(self) -> None:
         """The transport is gone; connectionLost says so too."""
+
+    def _more(self) -> None:
+        """The client has sent all it was allowed: more, unless that was within one second."""
+        now = self._bridges.clock.seconds()
+        if not 0 <= now - self._allowed < 1:
+            self._allowed = now
+            self.frames.allow(self._bridges.max_messages, CONTROLS)
 
     # -- closing --------------------------------------------------------------------------------------------------
 
@@ -169,8 +183,8 @@ class Bridge:
     def __init__(self, bridges: Bridges, over: Callable[[Bridge], None]) -> None:
         self._bridges = bridges
         self._over = over
-        self.client = Side(self, True, bridges.max_message)
-        self.upstream = Side(self, False, bridges.max_message)
+        self.client = Side(self, True, bridges)
+        self.upstream = Side(self, False, bridges)
         self.client.other = self.upstream
         self.upstream.other = self.client
         self.ending: Ending | None = None
@@ -218,6 +232,7 @@ class Bridge:
     def lost(self, side: Side) -> None:
         """A side's connection has ended."""
         self._bridges.quiet(side)
+        self._bridges.drained(side)
         other = side.other
         if other.lost:
             self._end()

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.interfaces import IReactorTime
 
 from gateway.core.frames import Ending
+from gateway.core.pace import Pace
 from gateway.http.timeouts import Timeouts
+from gateway.http.transport import unsent
 from gateway.resources.bridge import Bridge, Side, attach
 
 if TYPE_CHECKING:
@@ -28,15 +30,31 @@ class Bridges:
     :param max_message: bytes a message may have.
     :param idle_ping: seconds of silence after which a peer is pinged (up to half as much again), and after which, if
         it goes on, the peer is taken for dead; 0 to ping nobody.
+    :param max_messages: messages that a client may send in a second.
+    :param send_timeout: seconds over which a peer that reads too slowly is looked at.
+    :param min_rate: bytes a second that it has to take.
     """
 
-    def __init__(self, clock: IReactorTime, max_message: int, idle_ping: float) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        max_message: int,
+        idle_ping: float,
+        max_messages: int = 5_000,
+        send_timeout: float = 30.0,
+        min_rate: float = 240.0,
+    ) -> None:
         self.clock = clock
         self.max_message = max_message
         self._idle_ping = idle_ping
         self._open: dict[Bridge, bool] = {}  # whether its close timeout runs
         self._close_timeouts: Timeouts[Bridge] = Timeouts(clock, CLOSE_TIMEOUT, Bridge.abort)
         self._half_periods: Timeouts[Side] = Timeouts(clock, idle_ping / 2, self._half_period)
+        self.max_messages = max_messages
+        self._send_timeout = send_timeout
+        self._min_rate = min_rate
+        self._paces: dict[Side, Pace] = {}
+        self._slow: Timeouts[Side] = Timeouts(clock, send_timeout, self._look)
         self._closed: Ending | None = None
 
     def __len__(self) -> int:
@@ -91,6 +109,23 @@ class Bridges:
     def quiet(self, side: Side) -> None:
         """Nothing more will be heard from a side."""
         self._half_periods.stop(side)
+
+    def full(self, side: Side) -> None:
+        """A side's peer reads slowly: it is looked at until it has taken everything."""
+        taken = -unsent(side.transport)
+        self._paces[side] = Pace(self._send_timeout, self._min_rate, self.clock.seconds(), taken)
+        self._slow.start(side)
+
+    def drained(self, side: Side) -> None:
+        """A side's peer has taken everything, or is gone."""
+        if self._paces.pop(side, None) is not None:
+            self._slow.stop(side)
+
+    def _look(self, side: Side) -> None:
+        if self._paces[side].kept(self.clock.seconds(), -unsent(side.transport)):
+            self._slow.start(side)
+        else:
+            side.abort()
 
     def _half_period(self, side: Side) -> None:
         if side.half_period():

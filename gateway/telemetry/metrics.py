@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -25,6 +25,7 @@ class Metrics:
         self._upstream_errors: dict[tuple[str, str], int] = {}
         self._refusals: dict[tuple[str, int], int] = {}
         self._readings: list[tuple[type[CounterMetricFamily] | type[GaugeMetricFamily], str, str, Reading]] = []
+        self._labelled: list[tuple[str, str, str, Mapping[str, float]]] = []
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -49,6 +50,10 @@ class Metrics:
     def count(self, name: str, text: str, read: Reading) -> None:
         """Tell a number that only grows and that somebody else counts."""
         self._readings.append((CounterMetricFamily, f"smartgate_{name}", text, read))
+
+    def counts(self, name: str, text: str, label: str, numbers: Mapping[str, float]) -> None:
+        """Tell numbers that only grow, by a label, and that somebody else counts into ``numbers``."""
+        self._labelled.append((f"smartgate_{name}", text, label, numbers))
 
     def gauge(self, name: str, text: str, read: Reading) -> None:
         """Tell a number that goes up and down and that somebody else knows."""
@@ -83,3 +88,8 @@ class Metrics:
         yield from (durations, requests, refusals, errors, build)
         for family, name, text, read in self._readings:
             yield family(name, text, value=read())
+        for name, text, label, numbers in self._labelled:
+            counter = CounterMetricFamily(name, text, labels=(label,))
+            for value, number in numbers.items():
+                counter.add_metric((value,), number)
+            yield counter

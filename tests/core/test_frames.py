@@ -349,3 +349,58 @@ class WritingTests(SynchronousTestCase):
     def test_mask_is_its_own_inverse(self, key: bytes, payload: bytes) -> None:
         """Masking twice gives the payload back."""
         self.assertEqual(apply_mask(key, apply_mask(key, payload)), payload)
+
+
+class AllowanceTests(SynchronousTestCase):
+    """A peer that may send three messages and two control frames until it is allowed more."""
+
+    def setUp(self) -> None:
+        self.refills = 0
+        self.asked = 0
+        self.reader = FrameReader(False, 1 << 20, 1000, spent=self.spent)
+        self.reader.allow(3, 2)
+
+    def spent(self) -> None:
+        self.asked += 1
+        if self.refills:
+            self.refills -= 1
+            self.reader.allow(3, 2)
+
+    def passed(self, *frames: tuple[int, bytes, bool]) -> int:
+        """How many of the frames go on."""
+        return sum(bool(self.reader.feed(written(False, [frame]))) for frame in frames)
+
+    def test_messages(self) -> None:
+        """A fourth is stopped, and closes with 1008."""
+        self.assertEqual(self.passed(*[(1, b"x", True)] * 5), 3)
+        self.assertEqual(self.reader.broken, Ending(1008, "too many messages a second"))
+
+    def test_messages_in_one_read(self) -> None:
+        """What comes before it passes."""
+        one = written(False, [(1, b"x", True)])
+        self.assertEqual(self.reader.feed(one * 5), one * 3)
+
+    def test_more(self) -> None:
+        """Whoever counts is only asked when all is spent."""
+        self.refills = 1
+        self.assertEqual(self.passed(*[(1, b"x", True)] * 6), 6)
+        self.assertEqual((self.asked, self.reader.broken), (1, None))
+
+    def test_control_frames(self) -> None:
+        """They have a count of their own."""
+        self.assertEqual(self.passed((9, b"", True), (1, b"x", True), (10, b"", True), (9, b"", True)), 3)
+        self.assertEqual(self.reader.broken, Ending(1008, "too many control frames a second"))
+
+    def test_small_fragments(self) -> None:
+        """Each counts as a message: it costs as much."""
+        self.assertEqual(self.passed((1, b"a", False), *[(0, b"b", False)] * 5), 3)
+        self.assertEqual(self.reader.broken, Ending(1008, "too many messages a second"))
+
+    def test_large_fragments(self) -> None:
+        """A message in many large pieces counts as one."""
+        self.assertEqual(self.passed((1, bytes(1024), False), *[(0, bytes(1024), False)] * 9, (0, b"", True)), 11)
+
+    def test_as_many_as_they_like(self) -> None:
+        """A peer nobody counts for may send without end."""
+        self.reader = FrameReader(False, 1 << 20, 1000)
+        self.assertEqual(self.passed(*[(1, b"x", True), (9, b"", True)] * 100), 200)

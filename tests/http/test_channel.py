@@ -7,6 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.core.errors import BodyTooLarge, Forbidden
+from gateway.http.channel import SLICE
 from gateway.http.site import Limits
 from tests.http.wire import READ, ByHand, Echo, Gateway, SecureWire, Wire, ask, chunks, read_answers
 
@@ -77,6 +78,42 @@ class SequenceTests(ChannelTestCase):
         """A thousand requests in a few reads get a thousand answers."""
         self.client.send(b"".join(ask(f"/echo/{number}") for number in range(1000)))
         self.assertEqual(self.answers(), [(200, b"/echo/%d " % number) for number in range(1000)])
+
+    def test_how_many_wait(self) -> None:
+        """Of a large read of small requests only a few are taken apart at a time; all are answered, in their order."""
+        begin = b"POST /hand HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n" + bytes(9000)
+        small = b"GET /hand HTTP/1.1\r\nHost: a\r\n\r\n"
+        self.client.send(begin + small * 1000)
+        [channel] = self.gateway.site.channels
+        number = 0
+        while number < len(self.hand.requests):
+            self.assertLess(len(channel._waiting), SLICE / len(small) + 1)
+            self.hand.requests[number].respond(200, b"", b"%d" % number)
+            number += 1
+            self.after(0)
+        self.assertEqual(self.answers(), [(200, b"%d" % index) for index in range(1001)])
+        self.assertEqual(channel._ahead, b"")
+
+    def test_requests_behind_a_last_one(self) -> None:
+        """Those that were not taken apart yet are not served either."""
+        self.client.send(b"GET /hand HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + ask("/hand") * 1000)
+        self.hand.requests[0].respond(200, b"")
+        self.after(0)
+        self.assertEqual((len(self.hand.requests), self.client.ended), (1, "closed"))
+
+    def test_much_behind_an_upgrade(self) -> None:
+        """It is kept as it came, for the protocol that gets the connection."""
+        later = bytes(range(256)) * 100
+        self.client.send(ask("/hand", "Connection: upgrade", "Upgrade: x") + later)
+        _, held = self.hand.requests[0].channel.detach()
+        self.assertEqual(held, later)
+
+    def test_small_pieces_of_a_body_that_waits(self) -> None:
+        """They are joined: a piece takes more memory than its two bytes."""
+        self.client.send(ask("/hand", "Transfer-Encoding: chunked", method="POST", body=chunks(*[b"ab"] * 3000)))
+        [request] = self.hand.requests
+        self.assertEqual(b"".join(request.body), b"ab" * 3000)
+        self.assertLess(len(request.body), 10)
 
     def test_nothing_is_read_while_a_request_waits(self) -> None:
         """What comes behind a waiting request stays in the client's socket."""
@@ -475,6 +512,7 @@ class TimeTests(ChannelTestCase):
 
     def test_a_body_that_stops(self) -> None:
         """It gets 408; what was sent on is never completed."""
+        self.begin(Limits(min_rate=0.01))
         self.client.send(ask("/hand", "Content-Length: 5", method="POST", body=b"he"))
         sink = Sink()
         self.hand.requests[0].stream_to(sink)
@@ -485,6 +523,47 @@ class TimeTests(ChannelTestCase):
         self.after(1.6)
         self.assertEqual([answer.code for answer in read_answers(self.client.received)], ["REQUEST_TIMEOUT"])
         self.assertEqual((sink.taken, sink.ends), (b"hel", 0))
+
+    def test_a_body_that_drips(self) -> None:
+        """It gets 408 though it goes on: 240 bytes a second are asked for, over 30 s."""
+        self.client.send(ask("/hand", "Content-Length: 100000", method="POST"))
+        self.hand.requests[0].stream_to(Sink())
+        for _ in range(30):
+            self.client.send(b"x" * 239)
+            self.assertEqual(self.answers(), [])
+            self.after(1)
+        self.after(0.6)
+        self.assertEqual([answer.code for answer in read_answers(self.client.received)], ["REQUEST_TIMEOUT"])
+
+    def test_a_slow_body(self) -> None:
+        """One that keeps up takes as long as it takes."""
+        self.client.send(ask("/echo", "Content-Length: 25000", method="POST"))
+        for _ in range(100):
+            self.after(1)
+            self.client.send(b"x" * 250)
+        self.assertEqual([status for status, _ in self.answers()], [200])
+
+    def test_a_body_that_was_not_read_for_a_while(self) -> None:
+        """Only the client's own time counts."""
+        self.client.send(ask("/hand", "Content-Length: 100", method="POST"))
+        request = self.hand.requests[0]
+        request.stream_to(Sink())
+        self.after(29)
+        for _ in range(5):
+            request.pause_body()
+            self.after(29)
+            request.resume_body()
+            self.after(2)
+        self.assertEqual(self.answers(), [])
+
+    def test_line_breaks_before_a_request(self) -> None:
+        """They are no beginning of a head, and win no time."""
+        for _ in range(10):
+            self.assertEqual(self.client.ended, "")
+            self.client.send(b"\r\n")
+            self.after(1)
+        self.after(0.6)
+        self.assertEqual(self.client.ended, "closed")
 
     def test_a_body_that_is_not_taken(self) -> None:
         """While its sink is full, the client is not late."""
@@ -539,21 +618,86 @@ class TimeTests(ChannelTestCase):
         self.assertEqual(([status for status, _ in self.answers(client)], client.ended), ([413], "closed"))
 
     def test_a_last_answer_that_nobody_takes(self) -> None:
-        """The connection is cut after the time that idle ones have."""
+        """The connection is cut after the time for taking an answer."""
         self.client.stop_taking()
         self.client.send(ask("/echo", "Connection: close"))
-        self.after(74)
+        self.after(30)
         self.assertEqual(self.client.ended, "")
-        self.after(1.6)
+        self.after(1.1)
         self.assertEqual((self.client.ended, self.gateway.site.channels), ("cut", set()))
 
     def test_answers_that_nobody_takes(self) -> None:
-        """Neither does a client hold a connection for ever that asks again and takes nothing."""
+        """A client that asks again and takes nothing is cut after the time for taking an answer."""
         self.client.stop_taking()
         while not self.client.unread:
             self.client.send(ask("/echo/" + "x" * 4000) * 8)
-        self.after(200)
+        self.after(30)
+        self.assertEqual(self.client.ended, "")
+        self.after(1.1)
         self.assertEqual((self.client.ended, self.gateway.site.channels), ("cut", set()))
+
+    def test_an_answer_that_drips_away(self) -> None:
+        """Taking a little now and then is too slow as well."""
+        self.client.stop_taking()
+        self.client.send(ask("/hand"))
+        self.hand.requests[0].respond(200, b"", bytes(READ * 2))
+        for _ in range(30):
+            self.assertEqual(self.client.ended, "")
+            self.client.take_some(239)
+            self.after(1)
+        self.after(1.1)
+        self.assertEqual((self.client.ended, self.gateway.site.channels), ("cut", set()))
+
+    def test_an_answer_that_is_taken_slowly(self) -> None:
+        """A client that keeps up is waited for."""
+        self.client.stop_taking()
+        self.client.send(ask("/hand"))
+        self.hand.requests[0].respond(200, b"", bytes(READ * 2))
+        for _ in range(200):
+            self.client.take_some(300)
+            self.after(1)
+        self.client.take_again()
+        self.assertEqual([(200, bytes(READ * 2))], self.answers())
+
+    def test_a_stream_that_has_nothing_to_send(self) -> None:
+        """Nobody is too slow to take nothing."""
+        self.client.send(ask("/hand"))
+        self.hand.requests[0].write(b"data: x\n\n")
+        self.after(1000)
+        self.assertEqual(self.client.ended, "")
+
+
+class IdleTests(ChannelTestCase):
+    """Which connections can be closed for others."""
+
+    def idle(self) -> float | None:
+        """Since when the only connection has been idle."""
+        [channel] = self.gateway.site.channels
+        return channel.idle_since()
+
+    def test_after_an_answer(self) -> None:
+        """One that waits for its next request."""
+        self.after(5)
+        self.client.send(ask("/echo"))
+        self.after(5)
+        self.assertEqual(self.idle(), 5)
+
+    def test_before_the_first_request(self) -> None:
+        """A new one is not idle: it has little time anyway."""
+        self.assertIsNone(self.idle())
+
+    def test_while_something_happens(self) -> None:
+        """Neither is one with a request, or a part of one, or an answer that is not taken."""
+        self.client.send(ask("/echo"), ask("/hand"))
+        self.assertIsNone(self.idle())
+        self.hand.requests[0].respond(200, b"")
+        self.assertIsNotNone(self.idle())
+        self.client.send(b"G")
+        self.assertIsNone(self.idle())
+        self.client.send(b"ET /hand HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.client.stop_taking()
+        self.hand.requests[1].respond(200, b"", bytes(READ * 2))
+        self.assertIsNone(self.idle())
 
 
 class UpgradeTests(ChannelTestCase):

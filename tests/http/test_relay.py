@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.core.balance import RoundRobin
 from gateway.core.errors import Unavailable, UpstreamFailed, UpstreamTimeout
+from gateway.http.site import Limits
 from tests.http.wire import READ, ProxyTestCase, ask, chunks, read_answers
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -405,6 +406,7 @@ class TimeTests(ProxyTestCase):
 
     def test_while_the_body_comes(self) -> None:
         """An instance cannot answer before it has the request: the time counts from its last piece."""
+        self.gateway.site.limits = Limits(min_rate=0.01)
         self.client.send(POST[:-5])
         for byte in b"hello":
             self.after(15)
@@ -415,6 +417,7 @@ class TimeTests(ProxyTestCase):
 
     def test_while_the_body_comes_behind_an_early_head(self) -> None:
         """There, too, what the client still sends is a sign of life."""
+        self.gateway.site.limits = Limits(min_rate=0.01)
         self.client.send(POST[:-5])
         self.origin.wires[0].send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         for byte in b"hello":
@@ -422,6 +425,26 @@ class TimeTests(ProxyTestCase):
             self.client.send(bytes((byte,)))
         self.origin.wires[0].send(chunks(b"ok"))
         self.assertEqual(self.answers(), [(200, b"ok")])
+
+    def test_a_client_that_takes_it_slowly(self) -> None:
+        """Its instance, which is not read from meanwhile, is not late."""
+        self.gateway.site.limits = Limits(min_rate=0.01)
+        self.client.stop_taking()
+        self.exchange(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (READ * 2) + bytes(READ * 2 - 1))
+        for _ in range(50):
+            self.client.take_some(10)
+            self.after(1)
+        self.client.take_again()
+        self.after(30)
+        self.origin.wires[0].send(b"!")
+        self.assertEqual((len(self.answers()), self.reports), (1, []))
+
+    def test_a_client_that_takes_nothing(self) -> None:
+        """It is cut, and its instance with it: nobody waits for the answer any more."""
+        self.client.stop_taking()
+        self.exchange(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (READ * 3) + bytes(READ * 2))
+        self.after(31)
+        self.assertEqual((self.client.ended, self.origin.wires[0].ended, self.reports), ("cut", "cut", []))
 
     def test_an_answer_that_stops(self) -> None:
         """The client's connection is cut, since the answer is not complete."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import sys
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
-from gateway.http.transport import GATHERED, LEAST_READ, MOST_READ
+from gateway.http import transport
+from gateway.http.transport import GATHERED, LEAST_READ, MOST_READ, unsent
 from tests.http.sockets import Recorder, SocketsTestCase
 
 
@@ -227,3 +232,46 @@ class ClosingTests(SocketsTestCase):
         self.reactor.turn()
         self.assertEqual((socket.sent, protocol.events), (b"", ["made", ConnectionAborted]))
         self.assertEqual(self.epoll.registered, {})
+
+
+class UnsentTests(SocketsTestCase):
+    """What a peer has not taken yet."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.in_kernel = 0
+        self.patch(transport, "ioctl", lambda *_: self.in_kernel.to_bytes(4, sys.byteorder))
+
+    def test_counted(self) -> None:
+        """What waits here in its several places, and in the kernel."""
+        socket, _, accepted = self.accept()
+        accepted.write(b"x" * 100)
+        self.assertEqual(unsent(accepted), 100)
+        socket.room = 30
+        self.reactor.turn()
+        self.in_kernel = 20
+        self.assertEqual(unsent(accepted), 90)
+        accepted.write(b"y" * 5)
+        self.assertEqual(unsent(accepted), 95)
+
+    def test_behind_tls(self) -> None:
+        """Of a wrapped connection it is what the socket's has."""
+        _, _, accepted = self.accept()
+        accepted.write(b"x" * 100)
+        wrapper = ProtocolWrapper(WrappingFactory(Factory()), None)  # type: ignore[arg-type]
+        wrapper.transport = accepted
+        self.assertEqual(unsent(wrapper), 100)
+
+    def test_after_the_end(self) -> None:
+        """The kernel knows nothing of it any more."""
+
+        def gone(*_: object) -> bytes:
+            raise OSError(errno.EBADF, "closed")
+
+        self.patch(transport, "ioctl", gone)
+        _, _, accepted = self.accept()
+        self.assertEqual(unsent(accepted), 0)
+
+    def test_a_transport_that_cannot_tell(self) -> None:
+        """It is none."""
+        self.assertEqual(unsent(StringTransport()), 0)

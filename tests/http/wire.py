@@ -90,6 +90,11 @@ class Wire:
         """Take what has been buffered, within this turn of the reactor, and then nothing again."""
         self._deliver()
 
+    def take_some(self, size: int) -> None:
+        """Take a part of what has been buffered."""
+        self.received += self._unsent[:size]
+        self._unsent = self._unsent[size:]
+
     def leave(self, clean: bool = True) -> None:
         """Close the connection."""
         self._lose(Failure(ConnectionDone() if clean else ConnectionLost()))
@@ -143,6 +148,9 @@ class Wire:
 
     def getHost(self) -> IPv4Address:
         return IPv4Address("TCP", "192.0.2.80", 80)
+
+    def unsent(self) -> int:
+        return len(self._unsent)
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """There is no delay."""

@@ -8,7 +8,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.core.frames import NO_CODE
-from gateway.resources.bridge import OWN_PING, Bridge
+from gateway.resources import bridges
+from gateway.resources.bridge import CONTROLS, OWN_PING, Bridge
 from gateway.resources.bridges import CLOSE_TIMEOUT, Bridges
 from tests.resources.wires import BINARY, CLOSE, PING, PONG, TEXT, Frame, Wire, close, code, frame, frames, wrapped
 
@@ -503,3 +504,82 @@ class IdleTests(BridgeCase):
         Bridges(clock, LIMIT, 0).join(client, Wire(), self.over.append)
         clock.advance(10_000)
         self.assertEqual((client.taken(), client.aborted), (b"", False))
+
+
+class AbuseTests(BridgeCase):
+    """Peers that send too fast, or do not read."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bridges.max_messages = 3
+
+    def test_too_many_messages(self) -> None:
+        """The client gets 1008, the upstream what came before and that its client goes."""
+        self.client.receive(frame(TEXT, b"x", masked=True) * 4)
+        *passed, end = self.upstream.taken_frames()
+        self.assertEqual(([each.payload for each in passed], code(end)), ([b"x"] * 3, 1001))
+        self.upstream.receive(close(1001))
+        self.assertEqual([code(each) for each in self.client.taken_frames()], [1008])
+        self.assertEqual(self.code_logged(), 1008)
+
+    def test_messages_over_time(self) -> None:
+        """As many are allowed in the next second."""
+        for _ in range(5):
+            self.client.receive(frame(TEXT, b"x", masked=True) * 3)
+            self.clock.advance(1)
+        self.assertEqual(len(self.upstream.taken_frames()), 15)
+
+    def test_pings(self) -> None:
+        """A flood of them ends with 1008; a few are no flood."""
+        self.client.receive(frame(PING, b"", masked=True) * CONTROLS)
+        self.assertEqual(len(self.upstream.taken_frames()), CONTROLS)
+        self.client.receive(frame(PING, b"", masked=True))
+        self.assertEqual(([code(each) for each in self.upstream.taken_frames()], self.code_logged()), ([1001], 1008))
+
+    def test_an_upstream_may_send_as_it_likes(self) -> None:
+        """It is the platform's own."""
+        self.upstream.receive(frame(TEXT, b"x") * 1000 + frame(PING) * 1000)
+        self.assertEqual(len(self.client.taken_frames()), 2000)
+
+    def test_a_client_that_takes_nothing(self) -> None:
+        """It is cut after half a minute, whatever it sends meanwhile; the upstream hears that it is gone."""
+        self.bridge.client.pauseProducing()
+        for _ in range(29):
+            self.clock.advance(1)
+            self.client.receive(frame(TEXT, b"x", masked=True))
+        self.assertFalse(self.client.aborted)
+        self.clock.advance(1)
+        self.assertTrue(self.client.aborted)
+        self.client.lose()
+        self.assertEqual(code(self.upstream.taken_frames()[-1]), 1001)
+
+    def test_a_client_that_takes_little(self) -> None:
+        """As long as it is 240 bytes a second it is waited for."""
+        left = 20_000
+        self.patch(bridges, "unsent", lambda _: left)
+        self.bridge.client.pauseProducing()
+        for _ in range(60):
+            left -= 240
+            self.clock.advance(1)
+            self.client.receive(frame(PONG, OWN_PING, masked=True))
+        self.assertFalse(self.client.aborted)
+        left += 1
+        self.clock.pump([1] * 30)
+        self.assertTrue(self.client.aborted)
+
+    def test_a_client_that_reads_again(self) -> None:
+        """What was held against it is forgotten, and nothing is left of it."""
+        self.bridge.client.pauseProducing()
+        self.clock.advance(29)
+        self.bridge.client.resumeProducing()
+        self.clock.advance(2)
+        self.assertFalse(self.client.aborted)
+        self.assertEqual(self.bridges._paces, {})
+
+    def test_a_slow_client_that_leaves(self) -> None:
+        """Nobody looks at it any longer."""
+        self.bridge.client.pauseProducing()
+        self.client.lose()
+        self.clock.advance(31)
+        self.assertFalse(self.client.aborted)
+        self.assertEqual(self.bridges._paces, {})

@@ -133,6 +133,14 @@ class ReadingTests(MetricsCase):
         )  # fmt: skip
         self.assertEqual(self.value("smartgate_open_connections"), 4)
 
+    def test_counts_by_a_label(self) -> None:
+        """Numbers that somebody else counts, as they are when they are asked for."""
+        numbers = {"requests": 1, "lag": 0}
+        self.metrics.counts("shed", "Requests refused.", "reason", numbers)
+        numbers["lag"] = 7
+        for reason, number in numbers.items():
+            self.assertEqual(self.value("smartgate_shed_total", reason=reason), number)
+
     def test_build(self) -> None:
         """The version that runs is told."""
         self.assertEqual(self.value("smartgate_build_info", version=__version__), 1)

@@ -1,0 +1,33 @@
+"""Tests of gateway.core.pace."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.core.pace import Pace
+
+
+class PaceTests(SynchronousTestCase):
+    """Ten bytes a second, looked at every five seconds."""
+
+    def setUp(self) -> None:
+        self.pace = Pace(period=5, rate=10, now=100, amount=1000)
+
+    def test_within_the_first_period(self) -> None:
+        """Nobody is too slow yet."""
+        self.assertTrue(self.pace.kept(104.9, 1000))
+
+    def test_enough(self) -> None:
+        """Exactly the rate is enough, in each period."""
+        self.assertTrue(self.pace.kept(105, 1050))
+        self.assertTrue(self.pace.kept(110, 1100))
+
+    def test_too_little(self) -> None:
+        """A byte less is not, however it came."""
+        self.assertTrue(self.pace.kept(104, 1049))
+        self.assertFalse(self.pace.kept(105, 1049))
+
+    def test_a_quick_start_lends_nothing(self) -> None:
+        """What came in one period does not count in the next."""
+        self.assertTrue(self.pace.kept(105, 9000))
+        self.assertFalse(self.pace.kept(110, 9000))
