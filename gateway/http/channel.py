@@ -281,6 +281,21 @@ class HTTPChannel(RequestReader):
 
     # -- what requests use ----------------------------------------------------------------------------------------
 
+    def head(self, request: Request, status: int, reason: bytes, lines: bytes) -> bytes:
+        """Begin an answer with these header lines and those that every answer has; what to write before its body."""
+        return b"HTTP/1.1 %d %b\r\n%b%bX-Request-ID: %b\r\n%b\r\n" % (
+            status,
+            reason,
+            lines,
+            b"".join(request.answer_fields),
+            request.id.encode(),
+            request.connection_line(),
+        )
+
+    def interim(self, status: int, reason: bytes, lines: bytes) -> None:
+        """Send an interim answer with these header lines."""
+        self.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines))
+
     def write(self, data: bytes) -> None:
         """Bytes of the answer, at once."""
         self.transport.write(data)  # type: ignore[union-attr]

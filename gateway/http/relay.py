@@ -158,7 +158,7 @@ class Relay:
         self._chunked = request.chunked_body
         connection.request(self, head)
         if request.expects_continue and not request.body_received:
-            request.channel.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.channel.interim(100, b"Continue", b"")
         request.stream_to(self)
 
     def body_data(self, data: bytes) -> None:
@@ -189,10 +189,10 @@ class Relay:
             fields = [field for field in fields if field[0].lower() != b"content-length"]
         if status < 200:
             # Who expected 100 has had the gateway's own.
-            wanted = request.clientproto == b"HTTP/1.1" and not (status == 100 and request.expects_continue)
+            wanted = request.clientproto != b"HTTP/1.0" and not (status == 100 and request.expects_continue)
             if wanted and status != 101 and not request.gone:
                 lines, _ = self._way.answer_lines(request, fields)
-                request.channel.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines))
+                request.channel.interim(status, reason, lines)
             return Framing.NONE
         self._head_seen = True
         way = self._way
@@ -211,10 +211,7 @@ class Relay:
                 request.keep_alive = False
         request.startedWriting = 1
         request.status = status
-        self._out.append(
-            b"HTTP/1.1 %d %b\r\n%b%bX-Request-ID: %b\r\n%b\r\n"
-            % (status, reason, lines, b"".join(request.answer_fields), request.id.encode(), request.connection_line())
-        )
+        self._out.append(request.channel.head(request, status, reason, lines))
         return framing
 
     def answer_body(self, data: bytes) -> None:

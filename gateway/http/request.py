@@ -195,19 +195,11 @@ class Request(server.Request):
             self.refuse(error)
 
     def answer_head(self, status: int, reason: bytes, lines: bytes) -> bytes:
-        """The head of an answer of the gateway's own, up to and with its empty line."""
+        """Begin an answer of the gateway's own; what is to be written before its body."""
         self.startedWriting = 1
         self.status = status
         channel = self.channel
-        return b"HTTP/1.1 %d %b\r\n%b%b%bX-Request-ID: %b\r\n%b\r\n" % (
-            status,
-            reason,
-            lines,
-            channel.own_lines(),
-            b"".join(self.answer_fields),
-            self.id.encode(),
-            self.connection_line(),
-        )
+        return channel.head(self, status, reason, lines + channel.own_lines())  # type: ignore[no-any-return]
 
     def connection_line(self) -> bytes:
         """``Connection: close`` where the connection cannot serve another request; to be asked once, with the head."""

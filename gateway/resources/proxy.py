@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from gateway.upstreams.cluster import Cluster
     from gateway.upstreams.instance import Instance
 
-VIA: Final = b"1.1 smartgate"
+VIA: Final = {b"HTTP/1.1": b"1.1 smartgate", b"HTTP/1.0": b"1.0 smartgate", b"HTTP/2": b"2.0 smartgate"}
+"""By the version that the client speaks."""
 _OWN_FIELDS: Final = (
     b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Request-ID: %b\r\nVia: %b\r\n"
 )
@@ -48,13 +49,13 @@ def own_fields(request: Request) -> bytes:
         if inbound is not None:
             forwarded_for = inbound + b", " + forwarded_for
         forwarded_host = request.field(b"x-forwarded-host") or forwarded_host
-    via = request.field(b"via")
+    via, own_via = request.field(b"via"), VIA[request.clientproto]
     lines = _OWN_FIELDS % (
         forwarded_for,
         b"https" if request.secure else b"http",
         forwarded_host,
         request.id.encode(),
-        VIA if via is None else via + b", " + VIA,
+        own_via if via is None else via + b", " + own_via,
     )
     claims = request.claims
     if claims is not None:
