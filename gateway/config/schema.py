@@ -119,6 +119,7 @@ class Server(_Table):
     max_connections_per_client: Count = 1_000
     max_requests: Count = 10_000
     max_lag: Seconds = 0.5
+    http2: bool = True
 
 
 class Addresses(_Table):

@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import ITransport
+from twisted.internet.interfaces import IHandshakeListener, ITransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from gateway.core.addresses import normal
 from gateway.core.errors import GatewayError
@@ -26,6 +27,7 @@ SLICE: Final = 8192
 """Bytes that are parsed at once, unless they are of one body: a read of small requests could hold thousands."""
 
 
+@implementer(IHandshakeListener)
 class HTTPChannel(RequestReader):
     """One client connection: requests are read one after the other, and answered in the order they came.
 
@@ -111,6 +113,14 @@ class HTTPChannel(RequestReader):
             request.connection_lost(reason)
             self.site.record(request)
         self.site.closed(self)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is agreed upon, and with it what is spoken (RFC 7301)."""
+        transport: Any = self.transport
+        if transport.negotiatedProtocol == b"h2":
+            self.detach()
+            self.site.speak_h2(transport)
+            self.site.closed(self)
 
     # The transport's producer: it calls these when the client reads slowly.
 

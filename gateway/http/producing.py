@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gateway.http.channel import HTTPChannel
+    from gateway.http.h2_stream import H2Stream
 
 
 class Pull:
     """A pull producer of twisted.web, asked for more once a turn of the reactor while there is room."""
 
-    def __init__(self, channel: HTTPChannel, producer: Any) -> None:
+    def __init__(self, channel: HTTPChannel | H2Stream, producer: Any) -> None:
         self._channel = channel
         self._producer = producer
         self._asks = False

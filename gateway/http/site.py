@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from typing import Protocol as Shape
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolNegotiationFactory, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
+from zope.interface import implementer
 
 from gateway.core.addresses import Networks, client_address
 from gateway.core.errors import GatewayError
@@ -22,6 +24,8 @@ from gateway.core.headers import sane_request_id
 from gateway.core.overload import Overload
 from gateway.http.channel import HTTPChannel
 from gateway.http.connections import Connections
+from gateway.http.h2 import H2Channel
+from gateway.http.h2_stream import H2Stream
 from gateway.http.overload import OverloadGuard
 from gateway.http.request import Request
 
@@ -59,6 +63,33 @@ class TurnedAway(Protocol):
         transport.abortConnection()
 
 
+class Channel(Shape):
+    """A client's connection, whichever HTTP it speaks."""
+
+    peer: str
+
+    @property
+    def client(self) -> str:
+        """The address of the client that is served, behind a proxy, or of the peer."""
+
+    @property
+    def answering(self) -> Sequence[Request]:
+        """The requests that are being answered."""
+
+    def idle_since(self) -> float | None:
+        """Since when it waits for its next request; None when it does not, or has not had its first."""
+
+    def check(self, now: float) -> None:
+        """Give up what has been waited for too long."""
+
+    def close_when_idle(self) -> None:
+        """Take no more requests, and close after the last one."""
+
+    def abort(self) -> None:
+        """Cut the connection."""
+
+
+@implementer(IProtocolNegotiationFactory)
 class Site(Factory):
     """Makes a channel of each accepted connection, and sends each request to its leaf.
 
@@ -68,6 +99,7 @@ class Site(Factory):
     :param constant_lines: header lines that every answer of the gateway itself has.
     :param overload: who counts the open requests, and refuses those there is no room for; None: there is for all.
     :param turns_away: asked about the address of each new connection, whether it is cut.
+    :param http2: whether clients may choose HTTP/2 when they set up TLS.
     """
 
     noisy = False
@@ -83,6 +115,7 @@ class Site(Factory):
         constant_lines: bytes = b"",
         overload: OverloadGuard | None = None,
         turns_away: Callable[[str], bool] | None = None,
+        http2: bool = False,
     ) -> None:
         self.clock = clock
         self.locate = locate
@@ -90,7 +123,7 @@ class Site(Factory):
         self.limits = limits
         self.trusted = trusted
         self.connections = Connections(clock, limits.connections, limits.connections_per_client, trusted)
-        self.channels: set[HTTPChannel] = self.connections.open
+        self.channels: set[Channel] = self.connections.open
         self._overload = overload or OverloadGuard(clock, Overload(sys.maxsize, float("inf")))
         self._load = self._overload.state
         self.draining = False
@@ -104,6 +137,7 @@ class Site(Factory):
         )
         self._period = min(max(shortest / 8, SHORTEST_PERIOD), LONGEST_PERIOD)
         self._check_call: IDelayedCall | None = None
+        self._protocols = [b"h2", b"http/1.1"] if http2 else [b"http/1.1"]
         self._constant_lines = constant_lines
         self._turns_away = turns_away
         self._own_lines = b""
@@ -117,13 +151,22 @@ class Site(Factory):
             return TurnedAway()
         return HTTPChannel(self)
 
-    def opened(self, channel: HTTPChannel) -> None:
+    def acceptableProtocols(self) -> list[bytes]:
+        """What TLS offers to clients, the best first (RFC 7301)."""
+        return self._protocols
+
+    def speak_h2(self, transport: Any) -> None:
+        """A client has chosen HTTP/2: a channel of its own takes the transport."""
+        transport.wrappedProtocol = channel = H2Channel(self)
+        channel.makeConnection(transport)
+
+    def opened(self, channel: Channel) -> None:
         """A connection was accepted."""
         self.connections.add(channel)
         if self._check_call is None:
             self._check_call = self.clock.callLater(self._period, self._check)
 
-    def closed(self, channel: HTTPChannel) -> None:
+    def closed(self, channel: Channel) -> None:
         """A connection has ended."""
         self.connections.remove(channel)
         if self._drained is not None and not self.channels:
@@ -142,7 +185,7 @@ class Site(Factory):
         if self.channels:
             self._check_call = self.clock.callLater(self._period, self._check)
 
-    def begin(self, request: Request, channel: HTTPChannel) -> None:
+    def begin(self, request: Request, channel: HTTPChannel | H2Stream) -> None:
         """Work out who asks and under which id, find the leaf, and render it."""
         load = self._load
         load.open += 1
@@ -216,7 +259,7 @@ class Site(Factory):
         if evicted:
             self.clock.callLater(FAREWELL, self._cut, evicted)
 
-    def _cut(self, evicted: list[HTTPChannel]) -> None:
+    def _cut(self, evicted: list[Channel]) -> None:
         for channel in evicted:
             if channel in self.channels:
                 channel.abort()

@@ -50,6 +50,7 @@ def make_site(
         lines(settings.security_lines()),
         overload,
         turns_away,
+        http2=of.http2,
     )
 
 

@@ -297,13 +297,19 @@ class Missing(Resource):
 class Gateway:
     """A Site in memory, whose leaves the test plants, and the list of the requests that are over."""
 
-    def __init__(self, limits: Limits | None = None, trusted: tuple[str, ...] = ()) -> None:
+    def __init__(self, limits: Limits | None = None, trusted: tuple[str, ...] = (), http2: bool = False) -> None:
         self.clock = Clock()
         self.recorded: list[Request] = []
         self.root = Branch(GuardedResource([], Missing()))
         networks = Networks(ip_network(network) for network in trusted)
         self.site = Site(
-            self.clock, self.root.locate, self.recorded.append, limits or Limits(), networks, b"X-Own: yes\r\n"
+            self.clock,
+            self.root.locate,
+            self.recorded.append,
+            limits or Limits(),
+            networks,
+            b"X-Own: yes\r\n",
+            http2=http2,
         )
 
     def plant(self, prefix: bytes, leaf: IResource) -> None:

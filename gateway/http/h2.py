@@ -1,0 +1,332 @@
+"""The server's side of HTTP/2 (RFC 9113): the h2 library reads the frames, this channel holds the limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    WindowUpdated,
+)
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from gateway.core.addresses import normal
+from gateway.core.h2_frames import Allowance, FrameMeter
+from gateway.http.h2_stream import H2Stream
+
+if TYPE_CHECKING:
+    from gateway.http.request import Request
+    from gateway.http.site import Site
+
+STREAMS: Final = 100
+"""Streams that are open at once; fewer would slow pages down, and clients begin with as many before they are told."""
+
+WINDOW: Final = 65535
+"""Bytes of each body that come before they are taken; the protocol's own default. The connection's has room for all."""
+
+REQUESTS: Final = 10_000
+"""Requests on one connection, which is then ended as when the gateway stops: what is kept of each is let go."""
+
+CONTROL_BURST: Final = 1000
+CONTROL_RATE: Final = 100
+"""Frames that carry nothing, at once and a second; a client that sends more is no browser."""
+
+TABLE: Final = 4096
+"""Bytes of what the compression of answers may remember, whatever the client allows; the protocol's own default."""
+
+EARNED: Final = 4
+"""Frames that each DATA frame to the client allows it besides: it opens two windows again."""
+
+RESETS_BURST: Final = 200
+RESETS_RATE: Final = 20
+"""Streams that end by a reset, at once and a second: two pages that are left, but no rapid reset (CVE-2023-44487)."""
+
+_FIELD_OVERHEAD: Final = 32  # bytes that each field counts for (RFC 9113 section 6.5.2)
+_LAST_REQUESTS: Final = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0"
+"""GOAWAY that refuses no stream: the client is to open no more (RFC 9113 section 6.8). After the library's own GOAWAY
+it reads nothing more of the streams that are open."""
+
+
+class H2Channel(Protocol):
+    """One client connection with many requests at once, each a stream.
+
+    Nothing that is wrong with one request ends the others, as far as the library lets it: their heads are judged by
+    the gateway's own rules, and answered. What is wrong with the frames ends the connection.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.output_full = False
+        self._full_since = 0.0
+        self.peer = ""
+        limits, now = site.limits, site.clock.seconds()
+        announced = limits.head + limits.fields * _FIELD_OVERHEAD
+        self._wire = _library(announced)
+        self._meter = FrameMeter(announced * 2, Allowance(CONTROL_BURST, CONTROL_RATE, now))
+        self._resets = Allowance(RESETS_BURST, RESETS_RATE, now)
+        self._streams: dict[int, H2Stream] = {}
+        self._ready: dict[H2Stream, None] = {}  # those that may have something to send
+        self._awake = False  # they will be looked at in this turn of the reactor
+        self._requests = 0
+        self._block_since: float | None = None  # when the header block that is not complete began
+        self._last = False  # no more requests
+        self._closing = False
+        self._since = now  # when the last request was over
+
+    # -- the transport --------------------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.registerProducer(self, True)
+        self.peer = normal(getattr(transport.getPeer(), "host", ""))
+        self.trusted = self.peer in self.site.trusted
+        self.secure = getattr(transport, "getPeerCertificate", None) is not None
+        self.site.opened(self)
+        self._wire.initiate_connection()
+        self._wire.increment_flow_control_window(WINDOW * (STREAMS - 1))
+        self._flush()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._closing:
+            return
+        now = self.site.clock.seconds()
+        refused = self._meter.read(data, now)
+        if refused:
+            self._end(refused)
+            return
+        self._awake = True
+        try:
+            for event in self._wire.receive_data(data):
+                self._happened(event, now)
+        except ProtocolError:
+            self._end(None)
+        if not self._meter.in_block:
+            self._block_since = None
+        elif self._block_since is None:
+            self._block_since = now
+        self._pump()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._closing = True
+        self._lose_streams(reason)
+        self.site.closed(self)
+
+    # The transport's producer: it calls these when the client reads slowly.
+
+    def pauseProducing(self) -> None:
+        if not self.output_full:
+            self.output_full = True
+            self._full_since = self.site.clock.seconds()
+
+    def resumeProducing(self) -> None:
+        self.output_full = False
+        self._pump()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; connectionLost says so too."""
+
+    # -- what has come --------------------------------------------------------------------------------------------
+
+    def _happened(self, event: Event, now: float) -> None:
+        if self._closing:
+            return
+        if isinstance(event, RequestReceived):
+            self._begin(event)
+        elif isinstance(event, DataReceived):
+            stream = self._streams.get(event.stream_id)
+            if stream is not None:
+                stream.receive(event.data, event.flow_controlled_length)
+            else:
+                self._wire.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, StreamEnded):
+            if event.stream_id in self._streams:
+                self._streams[event.stream_id].receive_end()
+        elif isinstance(event, StreamReset):
+            if event.stream_id in self._streams:
+                stream = self._streams[event.stream_id]
+                self.forget(stream)
+                stream.lost(Failure(ConnectionLost()))
+                if not self._resets.take(1, now):
+                    self._end(ErrorCodes.ENHANCE_YOUR_CALM)
+        elif isinstance(event, (WindowUpdated, RemoteSettingsChanged)):
+            self._ready.update(dict.fromkeys(self._streams.values()))
+            self._wire.encoder.header_table_size = min(self._wire.encoder.header_table_size, TABLE)
+        elif isinstance(event, ConnectionTerminated):
+            self._end(ErrorCodes.NO_ERROR)
+
+    def _begin(self, event: RequestReceived) -> None:
+        stream = self._streams[event.stream_id] = H2Stream(self, event.stream_id)
+        self._requests += 1
+        if self._requests >= REQUESTS:
+            self.close_when_idle()
+        stream.begin(event.headers, event.stream_ended is not None)
+
+    @property
+    def client(self) -> str:
+        """The address of the peer; of one that is a proxy each request may come from another client."""
+        return self.peer
+
+    @property
+    def answering(self) -> list[Request]:
+        """The requests that are being answered."""
+        return [stream.request for stream in self._streams.values() if not stream.request.finished]
+
+    # -- its end --------------------------------------------------------------------------------------------------
+
+    def check(self, now: float) -> None:
+        """Give up what has been waited for too long; the site asks from time to time."""
+        limits = self.site.limits
+        if self._closing:  # a client that does not take its last answers is cut, too
+            if now - self._since >= limits.send_timeout:
+                self.abort()
+        elif self.output_full and now - self._full_since >= limits.send_timeout:
+            self.abort()
+        elif self._block_since is not None and now - self._block_since >= limits.head_timeout:
+            self._end(ErrorCodes.ENHANCE_YOUR_CALM)
+        elif not self._streams:
+            patience = limits.idle_timeout if self._requests else limits.head_timeout
+            if self._last or now - self._since >= patience:
+                self._end(ErrorCodes.NO_ERROR)
+        for stream in tuple(self._streams.values()):
+            stream.check(now)
+
+    def idle_since(self) -> float | None:
+        """Since when the client has asked for nothing more; None while it does, and before its first request."""
+        return None if self._streams or self._closing or not self._requests else self._since
+
+    def close_when_idle(self) -> None:
+        """Take no more requests: the gateway is stopping."""
+        if not self._last and not self._closing:
+            self._last = True
+            self.transport.write(_LAST_REQUESTS)  # type: ignore[union-attr]
+            if not self._streams:
+                self._end(ErrorCodes.NO_ERROR)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._closing = True
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abortConnection()
+
+    def _end(self, code: int | None) -> None:
+        """Say why, unless the library has, and close; what is being answered is not finished."""
+        if self._closing:
+            return
+        self._closing = True
+        self._since = self.site.clock.seconds()
+        if code is not None:
+            self._wire.close_connection(code)
+        self._flush()
+        self._lose_streams(Failure(ConnectionDone()))
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.loseConnection()
+
+    def _lose_streams(self, reason: Failure) -> None:
+        streams, self._streams = self._streams, {}
+        self._ready.clear()
+        for stream in streams.values():
+            stream.lost(reason)
+
+    # -- what streams use -----------------------------------------------------------------------------------------
+
+    def wake(self, stream: H2Stream) -> None:
+        """Let a stream send, before this turn of the reactor is over."""
+        self._ready[stream] = None
+        if not self._awake:
+            self._awake = True
+            self.site.clock.callLater(0, self._pump)
+
+    def send_interim(self, stream: H2Stream, head: list[tuple[bytes, bytes]]) -> None:
+        """Send the head of an interim answer."""
+        self._attempt(self._wire.send_headers, stream.number, head)
+
+    def acknowledge(self, stream: H2Stream, length: int) -> None:
+        """Let the client send ``length`` bytes more."""
+        if not self._closing:
+            self._attempt(self._wire.acknowledge_received_data, length, stream.number)
+
+    def reset(self, stream: H2Stream, code: int) -> None:
+        """End a stream that cannot be completed."""
+        self.forget(stream)
+        self._attempt(self._wire.reset_stream, stream.number, code)
+
+    def forget(self, stream: H2Stream) -> None:
+        """A stream is over."""
+        self._ready.pop(stream, None)
+        self._streams.pop(stream.number, None)
+        if not self._streams:
+            self._since = self.site.clock.seconds()
+
+    def _attempt(self, send: Any, *arguments: Any) -> None:
+        """Do what fails for a stream that has closed: its event is still to be told."""
+        try:
+            send(*arguments)
+        except ProtocolError:
+            return
+        if not self._awake:
+            self._flush()
+
+    def _pump(self) -> None:
+        """Let the streams send in turns, a frame each, while the client takes it."""
+        if self._closing:
+            return
+        self._awake = True
+        ready = self._ready
+        while ready and not self.output_full:
+            for stream in tuple(ready):
+                try:
+                    more = stream in ready and stream.send(self._wire)
+                except ProtocolError:
+                    more = False
+                if more:
+                    self._meter.allowance.earn(EARNED)
+                else:
+                    ready.pop(stream, None)
+            self._flush()
+        self._awake = False
+        self._flush()
+        if self._last and not self._streams:
+            self._end(ErrorCodes.NO_ERROR)
+
+    def _flush(self) -> None:
+        data = self._wire.data_to_send()
+        if data:
+            self.transport.write(data)  # type: ignore[union-attr]
+
+
+def _library(announced: int) -> H2Connection:
+    """The library, without its own judgement of heads: it would end the connection for what is wrong with one request.
+
+    :param announced: bytes of a header list; a client that sends twice as much ends the connection.
+    """
+    wire = H2Connection(
+        H2Configuration(
+            client_side=False,
+            validate_inbound_headers=False,
+            normalize_inbound_headers=False,
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+        )
+    )
+    settings = {
+        SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
+        SettingCodes.MAX_HEADER_LIST_SIZE: announced,
+    }
+    wire.local_settings = Settings(client=False, initial_values=settings)
+    wire.decoder.max_header_list_size = announced * 2
+    return wire

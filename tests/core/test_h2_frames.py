@@ -1,0 +1,132 @@
+"""What an HTTP/2 client may cost, counted by the heads of its frames."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.core.h2_frames import ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR, PREFACE, Allowance, FrameMeter
+
+DATA, HEADERS, PRIORITY, RESET, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
+
+
+def frame(kind: int, length: int = 0, flags: int = 0) -> bytes:
+    """A frame of zeros."""
+    return length.to_bytes(3, "big") + bytes((kind, flags, 0, 0, 0, 1)) + bytes(length)
+
+
+class AllowanceTests(SynchronousTestCase):
+    """A token bucket."""
+
+    def test_burst(self) -> None:
+        """As much as the burst at once, and no more."""
+        allowance = Allowance(2, 1, 0)
+        self.assertEqual([allowance.take(1, 0) for _ in range(3)], [True, True, False])
+
+    def test_rate(self) -> None:
+        """What was taken comes back with the time, up to the burst."""
+        allowance = Allowance(2, 1, 0)
+        allowance.take(2, 0)
+        self.assertEqual(
+            [allowance.take(amount, now) for amount, now in ((1, 1), (1, 1), (2, 9), (1, 9))],
+            [True, False, True, False],
+        )
+
+    def test_clock_set_back(self) -> None:
+        """A clock that jumps back takes nothing away."""
+        allowance = Allowance(2, 1, 100)
+        self.assertTrue(allowance.take(2, 0))
+
+    def test_earn(self) -> None:
+        """What is earned counts, up to the burst."""
+        allowance = Allowance(2, 0, 0)
+        allowance.take(2, 0)
+        allowance.earn(100)
+        self.assertEqual([allowance.take(2, 0), allowance.take(1, 0)], [True, False])
+
+
+class FrameMeterTests(SynchronousTestCase):
+    """Which frames cost, and what ends the connection."""
+
+    def setUp(self) -> None:
+        self.meter = self.new()
+
+    def new(self) -> FrameMeter:
+        meter = FrameMeter(100, Allowance(10, 0, 0))
+        meter.read(bytes(PREFACE), 0)
+        return meter
+
+    def allowed(self, of: bytes) -> int:
+        """How many times these frames may come on a new connection; 50 is as often as they like."""
+        meter = self.new()
+        return next((count for count in range(50) if meter.read(of, 0)), 50)
+
+    def test_requests(self) -> None:
+        """Requests and their bodies cost nothing here."""
+        self.assertEqual(self.allowed(frame(HEADERS, 50, 4) + frame(DATA, 1000) + frame(DATA, 0, 1)), 50)
+
+    def test_control_frames(self) -> None:
+        """Frames of any other kind cost one each, those nobody knows too."""
+        for kind in (PRIORITY, RESET, SETTINGS, PING, WINDOW_UPDATE, 0x77):
+            self.assertEqual(self.allowed(frame(kind, 4)), 10, kind)
+
+    def test_empty_data(self) -> None:
+        """DATA that carries nothing costs, with padding too, but not where it ends a body."""
+        self.assertEqual(self.allowed(frame(DATA)), 10)
+        self.assertEqual(self.allowed(frame(DATA, 9, 8)), 10)
+
+    def test_many_settings(self) -> None:
+        """A frame with many settings costs more."""
+        self.assertEqual(self.allowed(frame(SETTINGS, 6 * 100)), 1)
+
+    def test_continuation(self) -> None:
+        """Each CONTINUATION costs, however small it is (CVE-2024-27316)."""
+        self.assertEqual(self.allowed(frame(HEADERS, 1) + frame(CONTINUATION, 0, 4)), 10)
+        self.assertEqual(self.allowed(frame(CONTINUATION)), 10)
+
+    def test_block(self) -> None:
+        """A header block is too large before its end has come, and before its bytes have."""
+        self.assertEqual(self.meter.read(frame(HEADERS, 60), 0), 0)
+        self.assertTrue(self.meter.in_block)
+        self.assertEqual(self.meter.read(frame(CONTINUATION, 41)[:9], 0), ENHANCE_YOUR_CALM)
+
+    def test_blocks(self) -> None:
+        """Each block is measured alone."""
+        self.assertEqual(self.allowed(frame(HEADERS, 100, 4)), 50)
+
+    def test_end_of_block(self) -> None:
+        """A block has ended with the flag that says so."""
+        self.meter.read(frame(HEADERS, 1) + frame(CONTINUATION, 1, 4), 0)
+        self.assertFalse(self.meter.in_block)
+
+    def test_large_frame(self) -> None:
+        """A frame that is larger than allowed is refused before anybody waits for it."""
+        self.assertEqual(self.meter.read(frame(DATA, 16385)[:9], 0), FRAME_SIZE_ERROR)
+        self.assertEqual(self.new().read(frame(DATA, 16384)[:9], 0), 0)
+
+    def test_time(self) -> None:
+        """What was taken comes back with the time."""
+        meter = FrameMeter(100, Allowance(1, 1, 0))
+        meter.read(bytes(PREFACE), 0)
+        self.assertEqual([meter.read(frame(PING, 8), now) for now in (0, 0, 5)], [0, ENHANCE_YOUR_CALM, 0])
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from((DATA, HEADERS, PING, CONTINUATION)), st.integers(0, 30), st.sampled_from((0, 1, 4))
+            )
+        ),
+        st.lists(st.integers(1, 40), min_size=1),
+    )
+    def test_pieces(self, frames: list[tuple[int, int, int]], sizes: list[int]) -> None:
+        """In whatever pieces the bytes come, the same frames are refused."""
+        data = bytes(PREFACE) + b"".join(frame(*each) for each in frames)
+        whole, parts = (FrameMeter(50, Allowance(5, 0, 0)) for _ in range(2))
+        refused = 0
+        at, turn = 0, 0
+        while at < len(data) and not refused:
+            size = sizes[turn % len(sizes)]
+            refused = parts.read(data[at : at + size], 0)
+            at, turn = at + size, turn + 1
+        self.assertEqual(refused, whole.read(data, 0))
