@@ -143,20 +143,19 @@ class H2Channel(Protocol):
     def _happened(self, event: Event, now: float) -> None:
         if self._closing:
             return
+        stream = self._streams.get(getattr(event, "stream_id", None) or 0)
         if isinstance(event, RequestReceived):
             self._begin(event)
         elif isinstance(event, DataReceived):
-            stream = self._streams.get(event.stream_id)
             if stream is not None:
                 stream.receive(event.data, event.flow_controlled_length)
-            else:
+            else:  # the gateway has reset it
                 self._wire.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, StreamEnded):
-            if event.stream_id in self._streams:
-                self._streams[event.stream_id].receive_end()
+            if stream is not None:
+                stream.receive_end()
         elif isinstance(event, StreamReset):
-            if event.stream_id in self._streams:
-                stream = self._streams[event.stream_id]
+            if stream is not None:
                 self.forget(stream)
                 stream.lost(Failure(ConnectionLost()))
                 if not self._resets.take(1, now):
@@ -218,14 +217,10 @@ class H2Channel(Protocol):
     def abort(self) -> None:
         """Cut the connection."""
         self._closing = True
-        transport: Any = self.transport
-        if transport is not None:
-            transport.abortConnection()
+        self.transport.abortConnection()  # type: ignore[union-attr]
 
     def _end(self, code: int | None) -> None:
-        """Say why, unless the library has, and close; what is being answered is not finished."""
-        if self._closing:
-            return
+        """Say why, unless the library has, and close, once; what is being answered is not finished."""
         self._closing = True
         self._since = self.site.clock.seconds()
         if code is not None:

@@ -98,7 +98,7 @@ class ConnectionTests(EndedTestCase):
         """What comes behind an error is not read."""
         self.client.raw(frame(DATA, 0, 1, b"x"))
         self.assertEqual(self.ended(), PROTOCOL_ERROR)
-        self.client.wire.send(b"x" * 100)
+        self.client.channel.dataReceived(b"x" * 100)
         self.assertFalse(self.gateway.site.channels)
 
     def test_unknown_frames(self) -> None:
@@ -220,13 +220,14 @@ class TimeoutTests(H2TestCase):
 
     def test_body_in_the_exchange(self) -> None:
         """The same when the upstream has begun to read it: it must not take it for complete."""
-        number = self.client.begin(method="POST", path="/a")
+        self.gateway.proxy(b"/slow", self.origin, first_byte_timeout=100.0)
+        number = self.client.begin(method="POST", path="/slow")
         self.client.send(number, b"abc")
         self.gateway.after(15)
         self.client.send(number, b"abc")
         self.gateway.after(31)
         self.assertEqual(self.origin.wires[0].ended, "cut")
-        self.assertIn(self.client.answer(number).status, (408, 504))
+        self.assertEqual(self.client.answer(number).code, "REQUEST_TIMEOUT")
 
     def test_body_that_is_not_wanted_yet(self) -> None:
         """What is not read cannot be late."""
@@ -301,6 +302,18 @@ class FloodTests(EndedTestCase):
             self.client.reset(self.client.begin(path="/a"))
             if self.client.ended:
                 break
+        self.assertEqual(self.ended(), ENHANCE_YOUR_CALM)
+        self.assertEqual(len(self.gateway.recorded), h2.RESETS_BURST + 1)
+
+    def test_rapid_reset_at_once(self) -> None:
+        """The same in very few reads: what stands behind the one too many is not begun."""
+        wire = self.client.h2
+        for number in range(1, 1001, 2):
+            wire.send_headers(
+                number, [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"a"), (b":path", b"/a")]
+            )
+            wire.reset_stream(number)
+        self.client.flush()
         self.assertEqual(self.ended(), ENHANCE_YOUR_CALM)
         self.assertEqual(len(self.gateway.recorded), h2.RESETS_BURST + 1)
 

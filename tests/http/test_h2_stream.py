@@ -10,7 +10,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from gateway.core.errors import Forbidden
 from gateway.http.h2 import STREAMS, WINDOW
-from tests.http.h2_client import Answered, Client
+from tests.http.h2_client import Answered, Client, frame
 from tests.http.wire import ByHand, Echo, Gateway, Origin
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -252,6 +252,27 @@ class AnswerTests(H2TestCase):
         self.assertEqual((answer.status, answer.ended, answer.reset), (200, False, INTERNAL_ERROR))
         self.assertEqual([request.incomplete for request in self.gateway.recorded], [True])
         self.assertEqual(self.client.ask(path="/e").status, 200)
+
+    def test_aborted_at_once(self) -> None:
+        """A request that is aborted before its body is read, which came with it, is reset, and the others go on."""
+
+        class Leaf(Resource):
+            isLeaf = True
+
+            def render(self, request: Any) -> int:
+                request.abort()
+                return NOT_DONE_YET
+
+        self.gateway.plant(b"/s", Leaf())
+        head = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"a"), (b":path", b"/s")]
+        for number, last in ((1, "end_stream"), (3, "reset_stream")):
+            self.client.h2.send_headers(number, head)
+            self.client.h2.send_data(number, b"abc")
+            getattr(self.client.h2, last)(number)
+            self.client.flush()
+        self.assertEqual([(request.gone, request.incomplete) for request in self.gateway.recorded], [(True, True)] * 2)
+        self.client.raw(frame(6, 0, 0, b"12345678"))
+        self.assertIsNone(self.client.ended)
 
     def test_early(self) -> None:
         """An answer that comes before the body has is complete, and no more of the body wanted."""
