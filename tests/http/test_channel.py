@@ -84,7 +84,7 @@ class SequenceTests(ChannelTestCase):
         begin = b"POST /hand HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n" + bytes(9000)
         small = b"GET /hand HTTP/1.1\r\nHost: a\r\n\r\n"
         self.client.send(begin + small * 1000)
-        [channel] = self.gateway.site.channels
+        channel: Any = next(iter(self.gateway.site.channels))
         number = 0
         while number < len(self.hand.requests):
             self.assertLess(len(channel._waiting), SLICE / len(small) + 1)

@@ -15,7 +15,7 @@ from gateway.http.channel import HTTPChannel
 from gateway.http.site import Limits
 from tests.http.h2_client import Client, H2Wire, frame
 from tests.http.test_h2_stream import INTERNAL_ERROR, LARGE, H2TestCase
-from tests.http.wire import ByHand, Gateway, ask, read_answers
+from tests.http.wire import ByHand, Echo, Gateway, ask, read_answers
 
 NO_ERROR, PROTOCOL_ERROR, FRAME_SIZE_ERROR, ENHANCE_YOUR_CALM = 0, 1, 6, 11
 DATA, HEADERS, PRIORITY, RESET, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 8, 9
@@ -209,9 +209,10 @@ class TimeoutTests(H2TestCase):
 
     def test_body(self) -> None:
         """A body that stops coming is given up; other requests go on."""
-        number = self.client.begin(method="POST", path="/e")
+        self.gateway.plant(b"/large", Echo())
+        number = self.client.begin(method="POST", path="/large")
         self.gateway.after(29)
-        self.client.send(number, b"abc")
+        self.client.send(number, bytes(10_000))
         self.gateway.after(29)
         self.assertFalse(self.client.answer(number).status)
         self.gateway.after(2)
@@ -252,9 +253,9 @@ class TimeoutTests(H2TestCase):
             size = LARGE if path == "/long" else h2.WINDOW + 1000
             self.origin.wires[-1].send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, b"x" * size)
             client.open_window(h2.WINDOW)
-            self.gateway.after(70)
+            self.gateway.after(25)
             self.assertIsNone(client.answer(number).reset)
-            self.gateway.after(6)
+            self.gateway.after(10)
             self.assertEqual((client.answer(number).ended, client.answer(number).reset), (False, 2))
         self.assertEqual([request.gone for request in self.gateway.recorded], [True, False])
         self.assertFalse(client.channel._streams)
@@ -267,18 +268,18 @@ class TimeoutTests(H2TestCase):
         self.client.whole("/long")
         self.client.wire.stop_taking()
         self.origin.wires[-1].send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE, b"x" * LARGE)
-        self.gateway.after(70)
+        self.gateway.after(25)
         self.assertEqual(self.client.wire.ended, "")
-        self.gateway.after(6)
+        self.gateway.after(10)
         self.assertEqual(self.client.wire.ended, "cut")
 
     def test_end_that_is_not_taken(self) -> None:
         """A client that does not take its last bytes is cut, too."""
         self.client.wire.stop_taking()
         self.client.raw(frame(DATA, 0, 1, b"x"))
-        self.gateway.after(70)
+        self.gateway.after(25)
         self.assertEqual(self.client.wire.ended, "")
-        self.gateway.after(6)
+        self.gateway.after(10)
         self.assertEqual(self.client.wire.ended, "cut")
 
 
