@@ -53,6 +53,8 @@ class Verdict(NamedTuple):
 class IStore(Interface):
     """What gateways share about tokens and clients."""
 
+    degraded: bool = Attribute("Whether some of what is shared cannot be reached, and is answered from here instead.")
+
     def ask(token_id: str, bucket: str) -> Deferred[Verdict]:
         """Count one request and look its token up, in one question.
 

@@ -31,7 +31,7 @@ from gateway.wiring.descriptors import enough_for
 from gateway.wiring.identity import Identity
 from gateway.wiring.routes import Routes, admin_tree
 from gateway.wiring.sites import make_admin, make_overload, make_site
-from gateway.wiring.store import make_records, make_store
+from gateway.wiring.store import make_records, make_store, store_check
 from gateway.wiring.upstreams import make_clusters, make_discoveries
 
 
@@ -65,8 +65,8 @@ class Gateway(service.Service):
         self._ports: list[Any] = []
         self._metrics = Metrics()
         self._access_log = AccessLog(settings.access_log.path, reactor)
-        self._store = make_store(settings, reactor, self._poller, self._metrics)
         self._records = make_records(settings, reactor, self._poller)
+        self._store = make_store(settings, reactor, self._poller, self._metrics, self._records)
         self._banning = banning = Banning(settings, reactor, self._records) if settings.bans.enabled else None
         self._identity = Identity(settings, reactor, self._records)
         self._bridges = make_bridges(settings, reactor)
@@ -96,7 +96,10 @@ class Gateway(service.Service):
 
     def _checks(self) -> dict[str, Callable[[], Any]]:
         """What has to be well for the gateway to be ready."""
-        checks: dict[str, Callable[[], Any]] = {"store": self._store.ping, "records": lambda: self._records.loaded}
+        checks: dict[str, Callable[[], Any]] = {
+            "store": store_check(self._settings, self._store),
+            "records": lambda: self._records.loaded,
+        }
         keys = self._identity.keys
         if keys is not None:
             checks["keys"] = lambda: keys.known

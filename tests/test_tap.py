@@ -590,7 +590,7 @@ class RedisTests(GatewayCase):
     def redis(self) -> Transport:
         """Redis has taken the connection."""
         self.reactor.advance(0)
-        host, port, factory, *_ = self.reactor.tcpClients[-2]  # the last one is for the records
+        host, port, factory, *_ = self.reactor.tcpClients[-1]  # the first one is for the records
         self.assertEqual((host, port), ("127.0.0.1", 6379))
         transport = Transport()
         transport.protocol = factory.buildProtocol(IPv4Address("TCP", host, port))
@@ -631,11 +631,31 @@ class RedisTests(GatewayCase):
         self.assertIn(b" 503 ", client.value()[:20])
 
     def test_away(self) -> None:
-        """Without Redis limits hold in this process, are not held, or nobody passes; and it is not ready."""
+        """Without Redis limits hold in this process, are not held, or nobody passes; only then the store fails."""
         for policy, expected in (("local", [200, 429]), ("open", [200, 200]), ("closed", [503, 503])):
             self.reactor = MemoryReactorClock()
             self.begin(on_failure=policy)
             self.assertEqual([self.status() for _ in range(2)], expected, policy)
+            ready = self.ask(start="GET /ready")
+            self.assertIn(b'"store":"failing"' if policy == "closed" else b'"store":"degraded"', ready)
+            metrics = self.ask(start="GET /metrics", port=9901)
+            self.assertIn(b'smartgate_redis_degraded{server="127.0.0.1:6379/5"} 1.0', metrics)
+
+    def test_several_servers(self) -> None:
+        """Each has its own connection, and its own state."""
+        self.start(redis={"url": ["redis://127.0.0.1:7001", "redis://127.0.0.1:7002/1"]})
+        self.reactor.advance(0)
+        self.assertEqual(len(self.network.attempts), 4)
+        metrics = self.ask(start="GET /metrics", port=9901)
+        self.assertIn(b'smartgate_redis_degraded{server="127.0.0.1:7001/0"} 1.0', metrics)
+        self.assertIn(b'smartgate_redis_degraded{server="127.0.0.1:7002/1"} 1.0', metrics)
+
+    def test_sentinel(self) -> None:
+        """The Sentinels are asked, with a password of their own, where the master is."""
+        url = "sentinel://:pw@127.0.0.1:7003/mymaster"
+        self.start(redis={"url": url, "sentinel_password": "hush"})
+        self.reactor.pump([0, 0])
+        self.assertEqual(len(self.network.attempts), 2)
 
     def test_tokens_without_redis(self) -> None:
         """Nor is any token good where the policy says so."""

@@ -139,14 +139,45 @@ def jwks_url(value: str) -> str:
     return value
 
 
+def redis_urls(value: object) -> str:
+    """The URL of a Redis, or of several: in a list, or in one text with commas between, which is what is returned."""
+    if isinstance(value, str):
+        urls = re.split(r",\s*(?=[a-z]+:)", value.strip())
+    elif isinstance(value, list | tuple) and value and all(isinstance(url, str) for url in value):
+        urls = list(value)
+    else:
+        raise ValueError('a URL such as "redis://127.0.0.1:6379/0", or a list of them')
+    for url in urls:
+        redis_url(url)
+    if len(urls) > 1 and "memory:" in urls:
+        raise ValueError('URLs of Redis servers, without "memory:" among them')
+    if len({url.rpartition("@")[2].rpartition("://")[2] for url in urls}) < len(urls):
+        raise ValueError("URLs of different servers")
+    return ",".join(urls)
+
+
 def redis_url(value: str) -> str:
-    """``redis://[[user]:password@]host[:port][/database]``, the same with ``rediss`` for TLS, or ``memory:``."""
+    """``redis://[[user]:password@]host[:port][/database]``, the same with ``rediss`` for TLS, or ``memory:``.
+
+    ``sentinel://[[user]:password@]host[:port],host[:port]/master[/database]`` is the master that Sentinel knows.
+    """
     if value == "memory:":
         return value
-    credentials, _, host = value.partition("://")[2].rpartition("@")
-    parts = _split(f"{value.partition('://')[0]}://{host}", ("redis", "rediss"))
+    scheme, _, rest = value.partition("://")
+    credentials, _, host = rest.rpartition("@")
+    if scheme == "sentinel":
+        places, _, path = host.partition("/")
+        parts = None
+        if re.fullmatch(r"[A-Za-z0-9._-]+(?:/\d{0,5})?", path, re.ASCII):
+            split = [_split(f"redis://{place}", ("redis",)) for place in places.split(",")]
+            parts = split[0] if all(part is not None and not part.path for part in split) else None
+    else:
+        parts = _split(f"{scheme}://{host}", ("redis", "rediss"))
     if parts is None or re.search(r"[?#]", host) or not re.fullmatch(r"(?:/\d{0,5})?", parts.path, re.ASCII):
-        raise ValueError('redis://host:port/database, rediss://... for TLS, or "memory:"')
+        raise ValueError(
+            "redis://host:port/database, rediss://... for TLS, sentinel://host:port,host:port/master/database, "
+            'or "memory:"'
+        )
     if re.search(r"[/?#@\s]", credentials):
         raise ValueError("redis://:password@host:port/database, with %2F %3F %23 %40 for / ? # @ in the password")
     return value
@@ -256,7 +287,7 @@ DnsServer = Annotated[str, AfterValidator(dns_server)]
 Origin = Annotated[str, AfterValidator(origin)]
 PublicUrl = Annotated[str, AfterValidator(public_url)]
 JwksUrl = Annotated[str, AfterValidator(jwks_url)]
-RedisUrl = Annotated[str, AfterValidator(redis_url)]
+RedisUrls = Annotated[str, PlainValidator(redis_urls)]
 Prefix = Annotated[str, AfterValidator(prefix)]
 HealthPath = Annotated[str, AfterValidator(health_path)]
 CaFile = Annotated[str, AfterValidator(ca_file)]

@@ -21,7 +21,7 @@ from gateway.config.places import (
     Origin,
     Prefix,
     PublicUrl,
-    RedisUrl,
+    RedisUrls,
     instance,
 )
 from gateway.config.quantities import (
@@ -161,10 +161,12 @@ class Bans(_Table):
 class Redis(_Table):
     """What gateways share. The URL may hold a password, so it is not in the repr."""
 
-    url: RedisUrl = Field(default="redis://127.0.0.1:6379/0", repr=False)
+    url: RedisUrls = Field(default="redis://127.0.0.1:6379/0", repr=False)
     timeout: Seconds = 0.05
     on_failure: Literal["local", "open", "closed"] = "local"
     revocation_on_failure: Literal["known", "closed", "open"] = "known"
+    sentinel_user: Printable = ""
+    sentinel_password: SecretStr = SecretStr("")
 
 
 class Jwt(_Table):

@@ -43,7 +43,8 @@ class Health(_Probe):
 class Ready(_Probe):
     """200 when every check passes, else 503; says which do not.
 
-    :param checks: name -> a callable that returns a bool or a Deferred of one; one that fails does not pass.
+    :param checks: name -> a callable that returns a bool or a Deferred of one; one that fails does not pass. A text
+        passes too, and says how: ``degraded`` for what is done without.
     """
 
     def __init__(self, checks: Mapping[str, Callable[[], Any]]) -> None:
@@ -56,11 +57,14 @@ class Ready(_Probe):
         DeferredList(asked, consumeErrors=True).addCallback(self._tell, request)
 
     def _tell(self, results: list[tuple[bool, Any]], request: Any) -> None:
-        passed = [succeeded and bool(result) for succeeded, result in results]
-        states = {name: "ok" if good else "failing" for name, good in zip(self._checks, passed, strict=True)}
-        ready = all(passed)
+        states = {
+            name: (result if isinstance(result, str) else "ok") if succeeded and result else "failing"
+            for name, (succeeded, result) in zip(self._checks, results, strict=True)
+        }
+        ready = "failing" not in states.values()
+        well = "ready" if set(states.values()) <= {"ok"} else "degraded"
         if not request.gone:
-            _respond(request, 200 if ready else 503, {"status": "ready" if ready else "not ready", "checks": states})
+            _respond(request, 200 if ready else 503, {"status": well if ready else "not ready", "checks": states})
 
 
 class MetricsResource(_Probe):

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import txredisapi
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
 from gateway.store.address import PATIENCE, Address
@@ -35,16 +35,21 @@ class Link(txredisapi.RedisProtocol):
 
 
 class Links(txredisapi.RedisFactory):
-    """Keeps one connection to Redis and tells its owner when it comes and goes."""
+    """Keeps one connection to Redis, from the next turn of the reactor on, and tells its owner when it comes and goes.
+
+    :param endpoint: how to connect, where that is not to ``address`` itself; one that has a ``close`` is closed.
+    """
 
     protocol: type[Link] = Link
     initialDelay = 0.05
-    maxDelay = 0.8  # its jitter included, a second
+    maxDelay = 0.6  # its jitter included, well below a second
     _log = Logger()
 
-    def __init__(self, owner: Owner, clock: IReactorTime, address: Address) -> None:
+    def __init__(
+        self, owner: Owner, clock: IReactorTime, address: Address, endpoint: IStreamClientEndpoint | None = None
+    ) -> None:
         super().__init__(
-            f"{address.host}:{address.port}",
+            address.name,
             address.database,  # always selected: Redis has answered before a connection counts as one
             1,
             charset=None,
@@ -55,6 +60,18 @@ class Links(txredisapi.RedisFactory):
         self.owner = owner
         self._clock = clock
         self._complaint = ""
+        self._endpoint = endpoint or address.at(clock, address.host, address.port)
+        self._begin = clock.callLater(0, self.startConnecting, self._endpoint)
+
+    def close(self) -> Deferred[Any]:
+        """Cut the connection, which a Redis that hangs would not let close, and make no other."""
+        if self._begin.active():
+            self._begin.cancel()
+        done: Deferred[Any] = self.disconnect()
+        for link in tuple(self.pool):
+            link.transport.abortConnection()
+        done.addBoth(lambda _: getattr(self._endpoint, "close", lambda: None)())
+        return done.addErrback(lambda _: None)
 
     def buildProtocol(self, addr: Any) -> Any:
         link = super().buildProtocol(addr)

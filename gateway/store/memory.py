@@ -23,11 +23,14 @@ class MemoryStore:
     :param size: buckets, and revoked tokens, kept at most; beyond it the one that ends soonest is forgotten.
     """
 
+    degraded = False
+
     def __init__(self, clock: IReactorTime, window: float, size: int = 100_000) -> None:
         self._clock = clock
         self._window = round(window * 1000)
         self._size = size
-        # Milliseconds, as in Redis. All windows are equally long: the first bucket is always the one that ends first.
+        # Milliseconds, as in Redis. All windows are equally long: the first bucket is the one that ends first (but for
+        # those learned, which may end earlier than their place says).
         self._buckets: dict[str, list[int]] = {}  # bucket -> [hits, end]
         self._revoked: dict[str, int] = {}  # token -> end
 
@@ -52,6 +55,16 @@ class MemoryStore:
         else:
             counted[0] += 1
         return Verdict(False, counted[0], (counted[1] - now) / 1000)
+
+    def learn(self, bucket: str, hits: int, end: int) -> None:
+        """Count a bucket on from what was counted elsewhere, unless as much was counted here.
+
+        :param end: when its window ends, in milliseconds of the clock.
+        """
+        now = int(self._clock.seconds() * 1000)
+        counted = self._buckets.get(bucket)
+        if end > now and (counted is None or counted[1] <= now or counted[0] < hits):
+            self._begin(bucket, now)[:] = hits, end
 
     def _begin(self, bucket: str, now: int) -> list[int]:
         buckets = self._buckets

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from hiredis import PushNotification
 from twisted.internet.defer import CancelledError, Deferred, fail
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -61,18 +61,16 @@ class RedisRecords:
     It connects as soon as ``clock``, the reactor, runs. What is asked before waits for the connection; without one, or
     when Redis refuses, it fails with :exc:`NoAnswer`: reading after ``timeout``, writing after a second at the latest.
 
-    :param url: see :meth:`Address.parse`.
+    :param address: where that is.
     :param timeout: seconds that reading a record may take.
-    :param endpoint: used instead of what ``url`` says.
-    :raises ValueError: when ``url`` is none.
+    :param endpoint: used instead of what ``address`` says.
     """
 
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, url: str, timeout: float, endpoint: IStreamClientEndpoint | None = None
+        self, clock: IReactorTime, address: Address, timeout: float, endpoint: IStreamClientEndpoint | None = None
     ) -> None:
-        address = Address.parse(url)
         self.loaded = True
         self._clock = clock
         self._timeout = timeout
@@ -87,8 +85,7 @@ class RedisRecords:
         self._following: Deferred[None] | None = None
         self._fetching = False
         self._complaint = ""
-        self._links = _PushedLinks(self, clock, address)
-        self._start: IDelayedCall = clock.callLater(0, self._links.startConnecting, endpoint or address.endpoint(clock))
+        self._links = _PushedLinks(self, clock, address, endpoint)
 
     # -- what anybody asks ------------------------------------------------------------------------------------------
 
@@ -123,14 +120,9 @@ class RedisRecords:
 
     def close(self) -> Deferred[None]:
         """See :meth:`IRecords.close`."""
-        link = self._link
-        if self._start.active():
-            self._start.cancel()
-        done: Deferred[Any] = self._links.disconnect()
-        if link is not None:
-            link.transport.abortConnection()  # a Redis that hangs would not let it close
+        done = self._links.close()
         self.lost(None)
-        return done.addBoth(lambda _: None)
+        return done
 
     def _ask(self, seconds: float, *command: Any) -> Deferred[Any]:
         if self._link is not None:
@@ -145,6 +137,8 @@ class RedisRecords:
 
     def _unanswered(self, failure: Failure) -> None:
         self._away = self._link is None
+        if self._link is not None and "READONLY" in failure.getErrorMessage():
+            self._link.transport.loseConnection()  # whoever writes may be elsewhere now
         raise NoAnswer(f"Redis did not answer: {failure.getErrorMessage()}")
 
     # -- the connection ---------------------------------------------------------------------------------------------

@@ -1,4 +1,9 @@
-"""What gateways share, in Redis: one script answers all that the requests of a moment ask, in one round trip."""
+"""What gateways share, in one Redis: a script answers all that the requests of a moment ask, in one round trip.
+
+While Redis is away, hangs, is too slow or refuses to write, every question is answered by a stand-in: those that were
+asked already as soon as that is clear, the others at once. A probe of the store's own finds out when Redis is back, so
+that no client waits for that.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +14,27 @@ from typing import Any, Final, cast
 from hiredis import pack_command
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
-from twisted.python.failure import Failure
+from twisted.logger import Logger
 from zope.interface import implementer
 
+from gateway.core.errors import Unavailable
 from gateway.interfaces import IStore, Verdict
 from gateway.store.address import PATIENCE, Address
+from gateway.store.blacklist import BLACKLIST
+from gateway.store.failover import StandIn
 from gateway.store.link import Links, NoAnswer
 from gateway.store.script import ASK
 
-BLACKLIST: Final = "blacklist:"
 BATCH: Final = 512
 """Questions in one round trip, at most."""
 QUEUE: Final = 16_384
 """Questions that wait for the next round trips, at most."""
 GRACE: Final = 0.01
 """Seconds more that a late answer gets: this process may be the slow one, and the answer unread."""
+PAUSE: Final = 0.25
+"""Seconds between two probes of a Redis that is away."""
+PROBE: Final = "probe"
+"""The bucket a probe counts: only who can write is back."""
 
 _SHA: Final = sha1(ASK, usedforsecurity=False).hexdigest()
 _REVOKED: Final = Verdict(True, 0, 0.0)
@@ -34,15 +45,14 @@ _verdict: Final = tuple.__new__  # half the time that calling the class takes
 class RedisStore:
     """Asks in batches: what is asked in one turn of the reactor leaves together, the next batch when the last is back.
 
-    It connects as soon as ``clock``, the reactor, runs. Until that was tried, questions wait; afterwards a question
-    without a connection, or behind an answer that is too late, fails at once with :exc:`NoAnswer`.
+    It connects as soon as ``clock``, the reactor, runs. Until that was tried, questions wait.
 
-    :param url: see :meth:`Address.parse`.
+    :param address: where Redis is.
     :param prefix: goes before a bucket's name to make its key.
     :param window: seconds that a bucket's window lasts, from its first hit.
-    :param timeout: seconds until a question fails.
-    :param endpoint: used instead of what ``url`` says.
-    :raises ValueError: when ``url`` is none.
+    :param timeout: seconds until a question is answered by the stand-in.
+    :param stand_in: answers for Redis.
+    :param endpoint: used instead of what ``address`` says.
 
     :ivar round_trips: sent to Redis.
     :ivar asks: questions sent with them.
@@ -50,20 +60,24 @@ class RedisStore:
     :ivar seconds: spent waiting for answers.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         clock: IReactorTime,
-        url: str,
+        address: Address,
         prefix: str,
         window: float,
         timeout: float,
+        stand_in: StandIn,
         endpoint: IStreamClientEndpoint | None = None,
     ) -> None:
-        address = Address.parse(url)
         self._clock = clock
+        self._name = address.name
         self._prefix = prefix
         self._window = round(window * 1000)
         self._timeout = timeout
+        self._stand_in = stand_in
         self.round_trips = self.asks = self.errors = 0
         self.seconds = 0.0
         # What waits for the next batch; a question is one item of ``_waiting`` and two of ``_keys``.
@@ -77,35 +91,42 @@ class RedisStore:
         self._sent_at = 0.0
         self._link: Any = None
         self._away = False
+        self._refused = False  # the last answer was that it may not write
         self._leaving: IDelayedCall | None = None  # the next batch, when this turn is over
         self._watch: IDelayedCall | None = None  # for what waits too long
         self._spared = -1.0  # since when the batch waits that was given one more turn
+        self._probing: IDelayedCall | None = None  # the next probe
         self._abandonment: IDelayedCall | None = None
-        self._links = Links(self, clock, address)
-        self._start: IDelayedCall = clock.callLater(0, self._links.startConnecting, endpoint or address.endpoint(clock))
+        self._links = Links(self, clock, address, endpoint)
+
+    @property
+    def degraded(self) -> bool:
+        """See :class:`IStore`."""
+        return self._away or self._link is None
 
     def ask(self, token_id: str, bucket: str) -> Deferred[Verdict]:
-        """See :meth:`IStore.ask`; fails with :exc:`NoAnswer`."""
+        """See :meth:`IStore.ask`; fails with :exc:`Unavailable` where a policy is ``closed``, and never else."""
         waiting = self._waiting
         if not waiting:
             if self._away:
-                return fail(NoAnswer("Redis is away"))
+                return self._instead(token_id, bucket)
             self._waiting_since = self._clock.seconds()
             if self._watch is None:
                 self._watch = self._clock.callLater(self._timeout, self._look)
             if self._asked is None and self._leaving is None:
                 self._leaving = self._clock.callLater(0, self._leave)
         elif len(waiting) >= QUEUE:
-            return fail(NoAnswer("too many questions wait"))
+            return self._instead(token_id, bucket)
         answer: Deferred[Verdict] = Deferred()
         waiting.append(answer)
         self._keys += (BLACKLIST + token_id if token_id else "", self._prefix + bucket if bucket else "")
         return answer
 
     def revoke(self, token_id: str, seconds: float) -> Deferred[None]:
-        """See :meth:`IStore.revoke`; fails when Redis did not take it."""
+        """See :meth:`IStore.revoke`; known here at once, fails with :exc:`NoAnswer` when Redis did not take it."""
         if seconds <= 0:
             return succeed(None)
+        self._stand_in.blacklist.add(token_id, seconds)
         if self._link is None:
             return fail(NoAnswer("Redis is away"))
         key = (BLACKLIST + token_id).encode("utf-8", "surrogatepass")
@@ -114,23 +135,23 @@ class RedisStore:
 
     def ping(self) -> Deferred[bool]:
         """See :meth:`IStore.ping`; the answer may take four times the timeout of a question."""
-        if self._link is None:
+        if self.degraded:
             return succeed(False)
         done: Deferred[Any] = self._link.execute_command("PING")
         return done.addTimeout(4 * self._timeout, self._clock).addCallbacks(lambda _: True, lambda _: False)
 
     def close(self) -> Deferred[None]:
-        """See :meth:`IStore.close`; what still waits fails."""
-        link = self._link
-        for timer in (self._start, self._watch):
-            if timer is not None and timer.active():
-                timer.cancel()
+        """See :meth:`IStore.close`; what still waits is answered."""
+        if self._watch is not None and self._watch.active():
+            self._watch.cancel()
         self._watch = None
-        done: Deferred[Any] = self._links.disconnect()
-        if link is not None:
-            link.transport.abortConnection()  # a Redis that hangs would not let it close
+        self._away = True
+        done = self._links.close()
         self.lost(None)
-        return done.addBoth(lambda _: None)
+        if self._probing is not None:
+            self._probing.cancel()
+            self._probing = None
+        return done
 
     # -- a round trip ---------------------------------------------------------------------------------------------
 
@@ -145,7 +166,6 @@ class RedisStore:
         self._asked, self._asked_keys = waiting[:BATCH], keys[: 2 * BATCH]
         self._asked_since = self._waiting_since
         self.asks += len(self._asked)
-        self._sent_at = self._clock.seconds()
         self._transmit("EVALSHA", _SHA)
 
     def _transmit(self, command: str, script: str | bytes) -> None:
@@ -156,6 +176,7 @@ class RedisStore:
             packed = _pack(
                 command, script, len(keys), *(key.encode("utf-8", "surrogatepass") for key in keys), self._window
             )
+        self._sent_at = self._clock.seconds()
         self.round_trips += 1
         link.transport.write(packed)
         link.replyQueue.get().addCallback(self._answered, link)
@@ -163,24 +184,32 @@ class RedisStore:
     def _answered(self, reply: Any, link: Any) -> None:
         if link is not self._link:
             return
-        batch = self._asked
+        batch, keys, now = self._asked, self._asked_keys, self._clock.seconds()
         if batch and isinstance(reply, Exception) and str(reply).startswith("NOSCRIPT"):
             self._transmit("EVAL", ASK)
             return
         self._asked = None
-        self.seconds += self._clock.seconds() - self._sent_at
-        if not batch:
-            self._back()
-            return
-        if self._waiting:
-            self._send()
-        if isinstance(reply, list):
+        self.seconds += now - self._sent_at
+        if not batch:  # too late: Redis is not back before it answers a probe in time
+            self._forgive()
+        elif isinstance(reply, list):
+            if self._away:
+                self._back()
+            elif self._waiting:
+                self._send()
+            seen, milliseconds = self._stand_in.seen(), int(now * 1000)
             numbers = iter(reply)
-            for answer, hits, left in zip(batch, numbers, numbers, strict=True):
-                answer.callback(_verdict(Verdict, (False, hits, left / 1000)) if hits >= 0 else _REVOKED)
+            for answer, counter, hits, left in zip(batch, keys[1::2], numbers, numbers, strict=True):
+                if hits >= 0:
+                    seen[counter] = hits, milliseconds + left
+                    answer.callback(_verdict(Verdict, (False, hits, left / 1000)))
+                else:
+                    answer.callback(_REVOKED)
         else:
-            self.errors += 1
-            _fail(batch, str(reply))
+            self._refused = "READONLY" in str(reply)
+            self._asked = batch
+            self._fail(str(reply))
+            self._asked = None
 
     # -- when it does not come back ---------------------------------------------------------------------------------
 
@@ -204,36 +233,78 @@ class RedisStore:
     def _give_up(self) -> None:
         if self._asked is not None:
             self._abandonment = self._clock.callLater(PATIENCE, self._link.transport.abortConnection)
-        self._away = self._asked is not None or self._link is None
-        self._drop("Redis did not answer in time")
+        self._fail("it did not answer in time")
 
-    def _drop(self, why: str) -> None:
-        """Fail all questions; the batch at Redis, if there is one, becomes a late one."""
-        dropped = [*(self._asked or ()), *self._waiting]
+    def _fail(self, why: str) -> None:
+        """Redis is away: answer all questions without it; the batch at Redis, if there is one, becomes a late one."""
+        if not self._away:
+            self._away = True
+            self._log.warn("Redis {name} is away: {why}", name=self._name, why=why)
+        asked, waiting = self._asked or (), self._waiting
+        keys = [*(self._asked_keys if asked else ()), *self._keys]
         self._asked = None if self._asked is None else []
         self._waiting, self._keys = [], []
-        if dropped:
+        if self._probing is None and self._link is not None:
+            self._probing = self._clock.callLater(PAUSE, self._probe)
+        if asked or waiting:
             self.errors += 1
-            _fail(dropped, why)
+            for answer, token, counter in zip([*asked, *waiting], keys[::2], keys[1::2], strict=True):
+                try:
+                    verdict = self._stand_in.answer(token[len(BLACKLIST) :], counter)
+                except Unavailable:
+                    answer.errback()
+                else:
+                    answer.callback(verdict)
+
+    def _instead(self, token_id: str, bucket: str) -> Deferred[Verdict]:
+        try:
+            return succeed(self._stand_in.answer(token_id, self._prefix + bucket if bucket else ""))
+        except Unavailable as error:
+            return fail(error)
+
+    # -- and when it does ---------------------------------------------------------------------------------------------
+
+    def _probe(self) -> None:
+        """See whether Redis is back; where it refuses to write, whoever writes may be elsewhere now."""
+        self._probing = None
+        if self._link is None or not self._away:
+            return
+        self._probing = self._clock.callLater(PAUSE, self._probe)
+        if self._refused:
+            self._refused = False
+            self._link.transport.abortConnection()
+        elif self._asked is None:
+            probe: Deferred[Verdict] = Deferred()
+            probe.addErrback(lambda _: None)
+            self._asked, self._asked_keys = [probe], ["", self._prefix + PROBE]
+            self._asked_since = self._clock.seconds()
+            if self._watch is None:
+                self._watch = self._clock.callLater(self._timeout, self._look)
+            self._transmit("EVALSHA", _SHA)
+
+    def _back(self) -> None:
+        self._away = False
+        self._log.info("Redis {name} is back", name=self._name)
 
     def connected(self, link: Any) -> None:
-        """A connection is there: what waited leaves."""
+        """A connection is there: what waited leaves; when there was none, a probe goes first."""
         self._link = link
-        self._away = False
-        if self._waiting:
+        if self._away:
+            if self._probing is not None:
+                self._probing.cancel()
+            self._probe()
+        elif self._waiting:
             self._send()
 
     def lost(self, _: Any) -> None:
-        """It is gone: what was asked fails."""
-        self._back()
+        """It is gone: what was asked is answered without it."""
+        self._forgive()
         self._link = None
-        self._away = True
-        self._drop("the connection to Redis was lost")
+        self._fail("the connection was lost")
         self._asked = None
 
-    def _back(self) -> None:
+    def _forgive(self) -> None:
         """No late answer is waited for any longer."""
-        self._away = False
         if self._abandonment is not None and self._abandonment.active():
             self._abandonment.cancel()
         self._abandonment = None
@@ -242,9 +313,3 @@ class RedisStore:
 def _pack(*parts: str | bytes | int) -> bytes:
     """A command as Redis reads it."""
     return cast(bytes, pack_command(cast(Any, parts)))
-
-
-def _fail(answers: list[Deferred[Verdict]], why: str) -> None:
-    failure = Failure(NoAnswer(why))
-    for answer in answers:
-        answer.errback(failure)

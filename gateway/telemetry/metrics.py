@@ -15,6 +15,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 """Upper bounds in seconds."""
 
 Reading = Callable[[], float]
+_Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
 
 class Metrics:
@@ -24,8 +25,8 @@ class Metrics:
         self._requests: dict[tuple[str, int], list[float]] = {}
         self._upstream_errors: dict[tuple[str, str], int] = {}
         self._refusals: dict[tuple[str, int], int] = {}
-        self._readings: list[tuple[type[CounterMetricFamily] | type[GaugeMetricFamily], str, str, Reading]] = []
-        self._labelled: list[tuple[str, str, str, Mapping[str, float]]] = []
+        self._readings: list[tuple[_Family, str, str, Reading]] = []
+        self._labelled: list[tuple[_Family, str, str, str, Callable[[], Mapping[str, float]]]] = []
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -53,11 +54,15 @@ class Metrics:
 
     def counts(self, name: str, text: str, label: str, numbers: Mapping[str, float]) -> None:
         """Tell numbers that only grow, by a label, and that somebody else counts into ``numbers``."""
-        self._labelled.append((f"smartgate_{name}", text, label, numbers))
+        self._labelled.append((CounterMetricFamily, f"smartgate_{name}", text, label, lambda: numbers))
 
     def gauge(self, name: str, text: str, read: Reading) -> None:
         """Tell a number that goes up and down and that somebody else knows."""
         self._readings.append((GaugeMetricFamily, f"smartgate_{name}", text, read))
+
+    def gauges(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Tell as many such numbers as somebody else knows: ``read`` returns them by the values of ``label``."""
+        self._labelled.append((GaugeMetricFamily, f"smartgate_{name}", text, label, read))
 
     def collect(self) -> Iterator[Metric]:
         """All families, for prometheus_client."""
@@ -88,8 +93,8 @@ class Metrics:
         yield from (durations, requests, refusals, errors, build)
         for family, name, text, read in self._readings:
             yield family(name, text, value=read())
-        for name, text, label, numbers in self._labelled:
-            counter = CounterMetricFamily(name, text, labels=(label,))
-            for value, number in numbers.items():
-                counter.add_metric((value,), number)
-            yield counter
+        for family, name, text, label, read_all in self._labelled:
+            told = family(name, text, labels=(label,))
+            for value, number in read_all().items():
+                told.add_metric((value,), number)
+            yield told

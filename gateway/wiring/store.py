@@ -1,34 +1,88 @@
-"""What gateways share: Redis with its stand-ins, or this process alone."""
+"""What gateways share: Redis with its stand-in, one server or several, or this process alone."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from gateway.config import Settings
+from gateway.core.ring import Ring
 from gateway.interfaces import IRecords, IStore
-from gateway.store.failover import ResilientStore
+from gateway.store.address import Address, several
+from gateway.store.blacklist import BLACKLIST, Blacklist
+from gateway.store.failover import StandIn
 from gateway.store.memory import MemoryStore
 from gateway.store.memory_records import MemoryRecords
 from gateway.store.records import RedisRecords
 from gateway.store.redis import RedisStore
+from gateway.store.sentinel import SentinelEndpoint
+from gateway.store.servers import SpreadRecords, SpreadStore
 from gateway.telemetry.metrics import Metrics
 
 
-def make_store(settings: Settings, reactor: Any, poller: Any, metrics: Metrics) -> IStore:
-    """The store of ``[redis]``, its numbers told to ``metrics``."""
-    local = MemoryStore(reactor, settings.rate_limit.window)
-    if settings.redis.url == "memory:":
-        return local
-    of, rate = settings.redis, settings.rate_limit
-    redis = RedisStore(poller, of.url, rate.prefix, rate.window, of.timeout)
-    metrics.count("redis_round_trips", "Round trips to Redis.", lambda: redis.round_trips)
-    metrics.count("redis_questions", "Requests that asked Redis.", lambda: redis.asks)
-    metrics.count("redis_errors", "Round trips that failed.", lambda: redis.errors)
-    metrics.count("redis_seconds", "Time spent waiting for Redis.", lambda: redis.seconds)
-    return ResilientStore(redis, local, of.on_failure, of.revocation_on_failure, reactor)
-
-
 def make_records(settings: Settings, reactor: Any, poller: Any) -> IRecords:
-    """The records of ``[redis]``, on a connection of their own."""
+    """The records of ``[redis]``, on connections of their own."""
+    if settings.redis.url == "memory:":
+        return MemoryRecords(reactor)
+    addresses = _addresses(settings)
+    records = [
+        RedisRecords(poller, address, settings.redis.timeout, _endpoint(settings, poller, address))
+        for address in addresses
+    ]
+    return records[0] if len(records) == 1 else SpreadRecords(_ring(addresses), records)
+
+
+def make_store(settings: Settings, reactor: Any, poller: Any, metrics: Metrics, records: IRecords) -> IStore:
+    """The store of ``[redis]``, its numbers told to ``metrics``; ``records`` tell it of revoked tokens."""
+    of, rate = settings.redis, settings.rate_limit
+    if of.url == "memory:":
+        return MemoryStore(reactor, rate.window)
+    blacklist = Blacklist(reactor)
+    records.watch(BLACKLIST, blacklist.tell)
+    stand_in = StandIn(reactor, rate.window, of.on_failure, of.revocation_on_failure, blacklist)
+    addresses = _addresses(settings)
+    stores = [
+        RedisStore(
+            poller, address, rate.prefix, rate.window, of.timeout, stand_in, _endpoint(settings, poller, address)
+        )
+        for address in addresses
+    ]
+    count = metrics.count
+    count("redis_round_trips", "Round trips to Redis.", lambda: sum(store.round_trips for store in stores))
+    count("redis_questions", "Requests that asked Redis.", lambda: sum(store.asks for store in stores))
+    count("redis_errors", "Round trips that failed.", lambda: sum(store.errors for store in stores))
+    count("redis_seconds", "Time spent waiting for Redis.", lambda: sum(store.seconds for store in stores))
+    metrics.gauges(
+        "redis_degraded",
+        "Whether a Redis is away, and this process stands in for it.",
+        "server",
+        lambda: {address.name: float(store.degraded) for address, store in zip(addresses, stores, strict=True)},
+    )
+    metrics.gauge("blacklist_known", "Revoked tokens that this process knows of.", lambda: len(blacklist))
+    return stores[0] if len(stores) == 1 else SpreadStore(_ring(addresses), stores, rate.prefix, blacklist)
+
+
+def store_check(settings: Settings, store: IStore) -> Callable[[], Deferred[bool | str]]:
+    """What says whether the gateway is ready as far as the store goes.
+
+    Without Redis it is, though degraded: it serves. Only where a policy refuses requests then it is not.
+    """
     of = settings.redis
-    return MemoryRecords(reactor) if of.url == "memory:" else RedisRecords(poller, of.url, of.timeout)
+    without: bool | str = False if "closed" in (of.on_failure, of.revocation_on_failure) else "degraded"
+    return lambda: store.ping().addCallback(lambda answers: answers or without)
+
+
+def _addresses(settings: Settings) -> list[Address]:
+    return [Address.parse(url) for url in several(settings.redis.url)]
+
+
+def _ring(addresses: list[Address]) -> Ring:
+    return Ring([address.name for address in addresses])
+
+
+def _endpoint(settings: Settings, poller: Any, address: Address) -> SentinelEndpoint | None:
+    of = settings.redis
+    password = of.sentinel_password.get_secret_value()
+    return SentinelEndpoint(poller, address, of.sentinel_user, password) if address.sentinels else None

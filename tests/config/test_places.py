@@ -91,8 +91,17 @@ class PlaceTests(_Reading):
         self.takes(places.redis_url, "memory:", "redis://h", "redis://h:6379/0", "rediss://ann:pa%2Fss@[::1]:6379/15")
         self.refuses(
             places.redis_url, "", "h:6379", "redis://", "redis://h/x", "redis://h:0", "redis://h?db=1", "redis://:a/b@h",
-            "memory", "http://h", "redis://h/1/2",
+            "memory", "http://h", "redis://h/1/2", "sentinel://h", "sentinel://h/m/x", "sentinel://h,/m",
+            "sentinel://h/0/m", "sentinel://h:0/m",
         )  # fmt: skip
+        self.takes(places.redis_url, "sentinel://h/m", "sentinel://:pw@h:26379,[::1]:7000,c/my-master/15")
+
+    def test_several_redis_urls(self) -> None:
+        """In a list or with commas; different servers, and none of them memory."""
+        self.assertEqual(places.redis_urls("redis://a, sentinel://b,c/m"), "redis://a,sentinel://b,c/m")
+        self.assertEqual(places.redis_urls(["redis://a", "redis://b"]), "redis://a,redis://b")
+        for wrong in ([], 1, [1], ["redis://a", "memory:"], "redis://a,memory:", "redis://:x@a,redis://:y@a", ["h"]):
+            self.assertRaises(ValueError, places.redis_urls, wrong)
 
     def test_prefixes(self) -> None:
         """A prefix is a normal path without a slash at its end, and not one of the gateway's own."""

@@ -5,7 +5,12 @@ from __future__ import annotations
 import socket
 import subprocess
 import tempfile
+from pathlib import Path
 from types import TracebackType
+from typing import Any, cast
+
+import hiredis
+from hiredis import pack_command
 
 from tests.integration.processes import free_port, server_binary, wait_for
 
@@ -14,17 +19,26 @@ class Valkey:
     """Runs until :meth:`stop`, or as long as the ``with`` block.
 
     :param port: where to listen; 0 is any that is free.
+    :param options: more of the command line.
+    :param sentinel: the configuration of a Sentinel, which it is then.
     :raises RuntimeError: when it ended instead of answering.
     :raises TimeoutError: when it does not answer in time.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *options: str, sentinel: str = "") -> None:
         self.port = port or free_port()
         self._directory = tempfile.TemporaryDirectory()
+        arguments = [server_binary()]
+        if sentinel:
+            file = Path(self._directory.name) / "sentinel.conf"  # which it writes to
+            file.write_text(sentinel)
+            arguments += [str(file), "--sentinel"]
+        else:
+            arguments += ["--save", "", "--appendonly", "no"]
         self._child = subprocess.Popen(
             [
-                *(server_binary(), "--port", str(self.port), "--bind", "127.0.0.1"),
-                *("--save", "", "--appendonly", "no", "--dir", self._directory.name),
+                *(*arguments, "--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--dir", self._directory.name, *options),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -44,6 +58,15 @@ class Valkey:
                 return client.recv(7) == b"+PONG\r\n"
         except OSError:
             return False
+
+    def ask(self, *command: str) -> object:
+        """The server's reply to one command."""
+        with socket.create_connection(("127.0.0.1", self.port), 2) as client:
+            client.sendall(pack_command(cast(Any, command)))
+            reader = hiredis.Reader(encoding="utf-8")
+            while (reply := reader.gets()) is False:
+                reader.feed(client.recv(65536))
+            return reply
 
     def signal(self, number: int) -> None:
         """Send it a signal: SIGSTOP makes it hang."""

@@ -73,6 +73,14 @@ class ReadyTests(ProbeCase):
         answer = self.client(Ready({"keys": lambda: True, "store": lambda: succeed(False)})).ask()
         self.assertSays(answer, 503, {"status": "not ready", "checks": {"keys": "ok", "store": "failing"}})
 
+    def test_degraded(self) -> None:
+        """What is done without is told, and the gateway serves; what it cannot do without still wins."""
+        checks = {"keys": lambda: True, "store": lambda: succeed("degraded")}
+        expected = {"status": "degraded", "checks": {"keys": "ok", "store": "degraded"}}
+        self.assertSays(self.client(Ready(checks)).ask(), 200, expected)
+        expected = {"status": "not ready", "checks": {"keys": "failing", "store": "degraded"}}
+        self.assertSays(self.client(Ready(checks | {"keys": lambda: False})).ask(), 503, expected)
+
     def test_check_that_fails(self) -> None:
         """A check that raises, or whose Deferred fails, does not pass; the others keep their own state."""
         waiting: Deferred[bool] = Deferred()

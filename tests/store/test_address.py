@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.store.address import Address
+from gateway.store.address import Address, several
 
 
 class AddressTests(SynchronousTestCase):
@@ -21,6 +21,27 @@ class AddressTests(SynchronousTestCase):
         )
         self.assertEqual(Address.parse("redis://:pw@h/"), Address("h", 6379, 0, None, "pw", False))
 
+    def test_sentinels(self) -> None:
+        """Several places, the master's name and the database; user and password are those of Redis."""
+        address = Address.parse("sentinel://u:p@one,two:7000/mymaster/3")
+        self.assertEqual(address.sentinels, (("one", 26379), ("two", 7000)))
+        self.assertEqual((address.service, address.database), ("mymaster", 3))
+        self.assertEqual((address.user, address.password), ("u", "p"))
+        self.assertEqual(Address.parse("sentinel://one/mymaster").database, 0)
+
+    def test_names(self) -> None:
+        """What a server is called never has its password."""
+        self.assertEqual(Address.parse("redis://:pw@h:7000/2").name, "h:7000/2")
+        self.assertEqual(Address.parse("sentinel://:pw@h/mymaster").name, "mymaster/0")
+
+    def test_several(self) -> None:
+        """Commas separate URLs, but not the Sentinels of one."""
+        self.assertEqual(several("redis://a"), ["redis://a"])
+        self.assertEqual(
+            several("redis://a, redis://b,sentinel://c,d/m,rediss://e"),
+            ["redis://a", "redis://b", "sentinel://c,d/m", "rediss://e"],
+        )
+
     def test_mistakes(self) -> None:
         """What is no such URL says what one is, and never the password."""
         for url in (
@@ -29,14 +50,17 @@ class AddressTests(SynchronousTestCase):
             "redis://:hush@h/x",
             "redis://:hush@h:99999",
             "redis://:hush@h/0?a=1",
+            "sentinel://:hush@h",
+            "sentinel://:hush@h,/m",
+            "sentinel://:hush@h/m/x",
         ):
             error = self.assertRaises(ValueError, Address.parse, url)
-            self.assertIn("Redis", str(error))
+            self.assertRegex(str(error), "Redis|Sentinel")
             self.assertNotIn("hush", str(error))
 
     def test_tls_verifies_the_server(self) -> None:
         """rediss:// wraps the connection, for the name in the URL."""
         clock: Any = MemoryReactorClock()
-        plain = Address.parse("redis://redis.test").endpoint(clock)
-        wrapped = Address.parse("rediss://redis.test").endpoint(clock)
+        plain = Address.parse("redis://redis.test").at(clock, "redis.test", 6379)
+        wrapped = Address.parse("rediss://redis.test").at(clock, "redis.test", 6379)
         self.assertNotEqual(type(plain), type(wrapped))

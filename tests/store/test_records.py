@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from gateway.interfaces import IRecords
 from gateway.store import records
-from gateway.store.address import PATIENCE
+from gateway.store.address import PATIENCE, Address
 from gateway.store.link import NoAnswer
 from gateway.store.records import BEAT, RESCAN, RedisRecords
 from gateway.store.script import ADD, READ
@@ -40,7 +40,7 @@ class RedisRecordsTests(SynchronousTestCase):
         self.clock = Clock()
         self.patch(txredisapi, "reactor", self.clock)
         self.told: list[tuple[str, str | None, float | None]] = []
-        self.records = RedisRecords(self.clock, "redis://127.0.0.1/0", TIMEOUT, cast(Any, Endpoint()))
+        self.records = RedisRecords(self.clock, Address.parse("redis://127.0.0.1/0"), TIMEOUT, cast(Any, Endpoint()))
         self.said: list[str] = []
         log = type("Log", (), {"warn": lambda _, text, why: self.said.append(why), "failure": self._complained})
         self.patch(self.records, "_log", log())
@@ -314,6 +314,14 @@ class RedisRecordsTests(SynchronousTestCase):
         self.failureResultOf(writing, NoAnswer)
         self.failureResultOf(self.records.get("a"), NoAnswer)
 
+    def test_a_replica(self) -> None:
+        """Where nothing can be written the connection is given up: who can be written to may be elsewhere now."""
+        line = self.connect()
+        put = self.records.put("a", "1")
+        line.reply(b"-READONLY You can't write against a read only replica.\r\n")
+        self.failureResultOf(put, NoAnswer)
+        self.assertTrue(line.disconnecting)
+
     def test_closes(self) -> None:
         """What waits fails, the connection goes, no timer stays."""
         line = self.loaded()
@@ -327,7 +335,7 @@ class RedisRecordsTests(SynchronousTestCase):
 
     def test_closes_before_it_began(self) -> None:
         """Records that never ran do not connect; what waited fails."""
-        records = RedisRecords(self.clock, "redis://h", TIMEOUT, cast(Any, Endpoint()))
+        records = RedisRecords(self.clock, Address.parse("redis://h"), TIMEOUT, cast(Any, Endpoint()))
         waiting = records.get("a")
         done = records.close()
         self.failureResultOf(waiting, NoAnswer)

@@ -10,11 +10,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from gateway.core.errors import Unavailable
 from gateway.interfaces import IStore, Verdict
 from gateway.store import redis
-from gateway.store.address import PATIENCE
+from gateway.store.address import PATIENCE, Address
+from gateway.store.blacklist import Blacklist
+from gateway.store.failover import StandIn
 from gateway.store.link import NoAnswer
-from gateway.store.redis import GRACE, RedisStore
+from gateway.store.redis import GRACE, PAUSE, RedisStore
 from gateway.store.script import ASK
 from tests.store.lines import Endpoint, Line
 
@@ -29,10 +32,25 @@ class RedisStoreTests(SynchronousTestCase):
         self.patch(txredisapi, "reactor", self.clock)
         self.store = self.make()
 
-    def make(self, url: str = "redis://127.0.0.1/2") -> RedisStore:
-        store = RedisStore(self.clock, url, "rl:", 60, TIMEOUT, cast(Any, Endpoint()))
+    def make(self, url: str = "redis://127.0.0.1/2", on_failure: str = "closed") -> RedisStore:
+        """A store that refuses everybody in place of Redis, or goes on counting."""
+        self.blacklist = Blacklist(self.clock)
+        stand_in = StandIn(self.clock, 60, on_failure, "known", self.blacklist)
+        store = RedisStore(self.clock, Address.parse(url), "rl:", 60, TIMEOUT, stand_in, cast(Any, Endpoint()))
+        self.told: list[str] = []
+        log = {"warn": self.log, "info": self.log}
+        self.patch(store, "_log", type("Log", (), log)())
         self.clock.advance(0)
         return store
+
+    def log(self, text: str, **parts: str) -> None:
+        self.told.append(text.format(**parts))
+
+    def returned(self, line: Line) -> None:
+        """Redis answers the probe."""
+        [probe] = line.said()
+        self.assertEqual(probe[3:5], [b"", b"rl:probe"])
+        line.numbers(1, 60000)
 
     def begin(self) -> Line:
         """A connection of which Redis has not heard yet."""
@@ -58,7 +76,7 @@ class RedisStoreTests(SynchronousTestCase):
         self.clock.advance(TIMEOUT)
         self.assertNoResult(answer)
         self.clock.advance(GRACE)
-        self.failureResultOf(answer, NoAnswer)
+        self.failureResultOf(answer, Unavailable)
 
     def test_is_a_store(self) -> None:
         """It provides the interface."""
@@ -116,7 +134,7 @@ class RedisStoreTests(SynchronousTestCase):
         self.connect()
         for name in "ab":
             self.assertNoResult(self.store.ask("", name))
-        self.failureResultOf(self.store.ask("", "c"), NoAnswer)
+        self.failureResultOf(self.store.ask("", "c"), Unavailable)
 
     def test_loads_its_script(self) -> None:
         """A server that does not know the script gets the whole of it, with the same questions, once."""
@@ -132,16 +150,17 @@ class RedisStoreTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(answer).hits, 1)
         self.assertEqual((self.store.round_trips, self.store.asks), (2, 1))
 
-    def test_a_refusal_fails_its_batch_alone(self) -> None:
-        """What Redis refuses fails with its words; the next batch is asked again."""
+    def test_a_refusal(self) -> None:
+        """What Redis refuses, and what waits behind it, is answered without it; its words are logged."""
         line = self.connect()
         answer = self.store.ask("", "a")
         self.leave()
         later = self.store.ask("", "b")
         line.reply(b"-OOM command not allowed\r\n")
-        self.assertIn("OOM", str(self.failureResultOf(answer, NoAnswer).value))
-        line.numbers(1, 60000)
-        self.assertEqual(self.successResultOf(later).hits, 1)
+        self.failureResultOf(answer, Unavailable)
+        self.failureResultOf(later, Unavailable)
+        self.assertIn("OOM", self.told[0])
+        self.assertTrue(self.store.degraded)
         self.assertEqual(self.store.errors, 1)
 
     def test_half_a_surrogate_pair(self) -> None:
@@ -159,10 +178,13 @@ class RedisStoreTests(SynchronousTestCase):
         self.leave()
         behind = self.store.ask("", "b")
         self.hang(answer)
-        self.failureResultOf(behind, NoAnswer)
-        self.failureResultOf(self.store.ask("", "c"), NoAnswer)
+        self.failureResultOf(behind, Unavailable)
+        self.failureResultOf(self.store.ask("", "c"), Unavailable)
         line.said()
         line.numbers(1, 60000)
+        self.failureResultOf(self.store.ask("", "c"), Unavailable)
+        self.clock.advance(PAUSE)
+        self.returned(line)
         again = self.store.ask("", "d")
         self.leave()
         self.assertEqual(line.said()[0][4], b"rl:d")
@@ -181,7 +203,6 @@ class RedisStoreTests(SynchronousTestCase):
         line.said()
         line.reply(b"-NOSCRIPT No matching script.\r\n")
         self.assertEqual(line.said(), [])
-        self.assertNoResult(self.store.ask("", "b"))
 
     def test_gives_a_silent_connection_up(self) -> None:
         """When the late answer does not come either, the connection is cut."""
@@ -191,7 +212,7 @@ class RedisStoreTests(SynchronousTestCase):
         self.hang(answer)
         self.clock.advance(PATIENCE)
         self.assertTrue(line.disconnected)
-        self.failureResultOf(self.store.ask("", "b"), NoAnswer)
+        self.failureResultOf(self.store.ask("", "b"), Unavailable)
 
     def test_an_answer_unread_is_not_late(self) -> None:
         """When this process was the slow one, what it has not read yet still counts."""
@@ -227,11 +248,11 @@ class RedisStoreTests(SynchronousTestCase):
         self.leave()
         behind = self.store.ask("", "b")
         line.lose()
-        self.failureResultOf(answer, NoAnswer)
-        self.failureResultOf(behind, NoAnswer)
-        self.failureResultOf(self.store.ask("", "c"), NoAnswer)
+        self.failureResultOf(answer, Unavailable)
+        self.failureResultOf(behind, Unavailable)
+        self.failureResultOf(self.store.ask("", "c"), Unavailable)
         line = self.connect()
-        self.assertEqual(line.said(), [])
+        self.returned(line)
         again = self.store.ask("", "d")
         self.leave()
         line.numbers(1, 60000)
@@ -249,18 +270,69 @@ class RedisStoreTests(SynchronousTestCase):
     def test_nothing_is_kept_for_a_redis_that_is_away(self) -> None:
         """A question that failed is never sent afterwards, and without a connection none waits twice."""
         self.hang(self.store.ask("", "a"))
-        self.failureResultOf(self.store.ask("", "b"), NoAnswer)
-        self.assertEqual(self.connect().said(), [])
+        self.failureResultOf(self.store.ask("", "b"), Unavailable)
+        self.returned(self.connect())
 
     def test_fails_what_waits_when_its_turn_never_came(self) -> None:
-        """Questions that time out before they left do not make a connection that is there go away."""
-        self.connect()
-        self.store._asked = None
+        """Questions that time out before they left are answered without Redis, until a probe finds it there."""
+        line = self.connect()
         answer = self.store.ask("", "a")
         cast(Any, self.store._leaving).cancel()
         self.store._leaving = None
         self.hang(answer)
+        self.clock.advance(PAUSE)
+        self.returned(line)
         self.assertNoResult(self.store.ask("", "b"))
+
+    def test_one_probe_at_a_time(self) -> None:
+        """Nobody waits for it; one that hangs, or is too late, leaves Redis away, and the next comes when it may."""
+        line = self.connect()
+        answer = self.store.ask("", "a")
+        self.leave()
+        line.reply(b"-LOADING Redis is loading the dataset in memory\r\n")
+        self.failureResultOf(answer, Unavailable)
+        line.said()
+        self.clock.advance(PAUSE)
+        self.assertEqual(len(line.said()), 1)
+        self.failureResultOf(self.store.ask("", "b"), Unavailable)
+        self.clock.pump([TIMEOUT, GRACE, PAUSE])
+        self.assertEqual(line.said(), [])
+        line.numbers(1, 60000)
+        self.assertTrue(self.store.degraded)
+        self.clock.advance(PAUSE)
+        self.returned(line)
+        self.assertFalse(self.store.degraded)
+        self.assertEqual(self.told[1:], ["Redis 127.0.0.1:6379/2 is back"])
+        self.clock.advance(PAUSE)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_replica(self) -> None:
+        """Where nothing can be written it is connected anew: who can be written to may be elsewhere now."""
+        line = self.connect()
+        answer = self.store.ask("", "a")
+        self.leave()
+        line.reply(b"-READONLY You can't write against a read only replica.\r\n")
+        self.failureResultOf(answer, Unavailable)
+        self.assertFalse(line.disconnected)
+        self.clock.advance(PAUSE)
+        self.assertTrue(line.disconnected)
+        self.returned(self.connect())
+        self.assertFalse(self.store.degraded)
+
+    def test_counts_on(self) -> None:
+        """What Redis counted last is where counting without it begins, the question that failed included."""
+        self.store = self.make(on_failure="local")
+        line = self.connect()
+        self.store.ask("", "a")
+        self.leave()
+        line.numbers(50, 30000)
+        answers = [self.store.ask("", "a"), self.store.ask("revoked", "a")]
+        self.blacklist.add("revoked")
+        self.leave()
+        line.lose()
+        self.assertEqual(self.successResultOf(answers[0]), Verdict(False, 51, 30.0))
+        self.assertTrue(self.successResultOf(answers[1]).revoked)
+        self.assertEqual(self.successResultOf(self.store.ask("", "a")).hits, 52)
 
     def test_authenticates(self) -> None:
         """User, password and database are given before anything is asked."""
@@ -300,10 +372,11 @@ class RedisStoreTests(SynchronousTestCase):
         self.assertFalse(self.successResultOf(self.store.ping()))
 
     def test_revokes(self) -> None:
-        """A key that lasts as long as the token, in milliseconds; nothing for a token that is over."""
+        """A key that lasts as long as the token, in milliseconds; nothing for a token that is over; known here."""
         self.successResultOf(self.store.revoke("t", 0))
         self.failureResultOf(self.store.revoke("t", 60), NoAnswer)
         line = self.connect()
+        self.assertIn("t", self.blacklist)
         done = self.store.revoke("t\ud800", 1.0005)
         self.assertEqual(line.said(), [[b"SET", b"blacklist:t\xed\xa0\x80", b"1", b"PX", b"1001"]])
         line.reply(b"+OK\r\n")
@@ -325,7 +398,7 @@ class RedisStoreTests(SynchronousTestCase):
         line = self.connect()
         answer = self.store.ask("", "a")
         done = self.store.close()
-        self.failureResultOf(answer, NoAnswer)
+        self.failureResultOf(answer, Unavailable)
         self.assertTrue(line.disconnected)
         self.leave()
         self.successResultOf(done)
@@ -333,6 +406,6 @@ class RedisStoreTests(SynchronousTestCase):
 
     def test_closes_before_it_began(self) -> None:
         """A store that never ran does not connect."""
-        store = RedisStore(self.clock, "redis://h", "rl:", 60, TIMEOUT, cast(Any, Endpoint()))
+        store = self.make()
         self.successResultOf(store.close())
         self.assertEqual(self.clock.getDelayedCalls(), [])

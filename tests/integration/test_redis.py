@@ -1,0 +1,257 @@
+"""What clients notice of a real Redis that is killed, hangs, is slow, read-only, started anew or fails over: nothing.
+
+In each test questions go on all the while, each answered in time, and all counted: by Redis, or by this process.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import TestCase
+
+from gateway.core.ring import Ring
+from gateway.interfaces import IStore, Verdict
+from gateway.store.address import Address
+from gateway.store.blacklist import BLACKLIST, Blacklist
+from gateway.store.records import RedisRecords
+from gateway.store.redis import RedisStore
+from gateway.store.sentinel import SentinelEndpoint
+from gateway.store.servers import SpreadStore
+from tests.integration.processes import wait_for
+from tests.integration.test_store import make_store, pause, until
+from tests.integration.valkey import Valkey
+
+clock: Any = reactor
+
+TIMEOUT = 0.05
+LATEST = 0.1
+"""Seconds that the slowest answer may take."""
+BACK = 1.0
+"""Seconds after which Redis answers again."""
+
+
+class Load:
+    """Questions, one every 5 ms, about a bucket.
+
+    :ivar slowest: seconds that the slowest answer took.
+    :ivar verdicts: all of them.
+    """
+
+    def __init__(self, store: IStore, bucket: str) -> None:
+        self._store = store
+        self._bucket = bucket
+        self.slowest = 0.0
+        self.verdicts: list[Verdict] = []
+
+    async def run(self) -> None:
+        """Until it is cancelled; fails as soon as a question does."""
+        while True:
+            began = clock.seconds()
+            self.verdicts.append(await self._store.ask("", self._bucket))
+            self.slowest = max(self.slowest, clock.seconds() - began)
+            await pause(0.005)
+
+
+class RedisCase(TestCase):
+    """Servers and stores of a test."""
+
+    def server(self, *arguments: Any, **options: Any) -> Valkey:
+        server = Valkey(*arguments, **options)
+        self.addCleanup(server.stop)
+        return server
+
+    async def store(self, url: str, endpoint: Any = None) -> RedisStore:
+        """A store that has connected."""
+        store = make_store(url, 60, TIMEOUT, endpoint)
+        self.addCleanup(store.close)
+        await until(store.ping)
+        return store
+
+    @asynccontextmanager
+    async def load(self, store: IStore, bucket: str = "a") -> AsyncIterator[Load]:
+        """Questions meanwhile, of which none fails or is late."""
+        load = Load(store, bucket)
+        running = Deferred.fromCoroutine(load.run())
+        failures: list[Any] = []
+        running.addErrback(failures.append)
+        try:
+            await until(lambda: succeed(len(load.verdicts) > 20))
+            yield load
+            self.assertEqual(failures, [])
+        finally:
+            running.cancel()
+        self.assertLess(load.slowest, LATEST)
+
+    async def away(self, store: IStore) -> None:
+        await until(lambda: succeed(store.degraded))
+
+    async def back(self, store: IStore) -> None:
+        self.assertLess(await until(lambda: succeed(not store.degraded)), BACK)
+
+
+def url(server: Valkey, database: int = 0) -> str:
+    return f"redis://127.0.0.1:{server.port}/{database}"
+
+
+class OneServerTests(RedisCase):
+    """One Redis."""
+
+    async def test_killed_and_started_anew(self) -> None:
+        """Counting goes on where Redis was; the new one, which knows neither script nor counts, begins anew."""
+        server = self.server()
+        store = await self.store(url(server))
+        async with self.load(store) as load:
+            before = load.verdicts[-1].hits
+            server.stop()
+            await self.away(store)
+            await until(lambda: succeed(len(load.verdicts) > 60))
+            hits = [verdict.hits for verdict in load.verdicts]
+            self.assertEqual(hits, list(range(1, len(hits) + 1)))
+            self.assertGreater(hits[-1], before)
+            self.server(server.port)
+            await self.back(store)
+            count = len(load.verdicts)
+            await until(lambda: succeed(len(load.verdicts) > count + 10))
+            self.assertLess(load.verdicts[-1].hits, count)
+
+    async def test_hangs(self) -> None:
+        """Only who asked already waits for it, and not for long; nothing is told to it afterwards."""
+        server = self.server()
+        store = await self.store(url(server))
+        async with self.load(store) as load:
+            server.signal(signal.SIGSTOP)
+            try:
+                await self.away(store)
+                count = len(load.verdicts)
+                load.slowest = 0.0
+                await pause(1.5)
+                self.assertGreater(len(load.verdicts), count + 100)
+                self.assertLess(load.slowest, 0.9 * TIMEOUT)
+            finally:
+                server.signal(signal.SIGCONT)
+            await self.back(store)
+            await pause(0.1)
+            hits = [verdict.hits for verdict in load.verdicts]
+            self.assertLess(hits[-1], count + 60)
+
+    async def test_slow(self) -> None:
+        """An answer after the time leaves it away, until answers come in time again."""
+        server = self.server()
+        store = await self.store(url(server))
+        async with self.load(store):
+            server.ask("CLIENT", "PAUSE", "300", "ALL")
+            await self.away(store)
+            await self.back(store)
+
+    async def test_read_only(self) -> None:
+        """A server that became a replica is away for counting, and back when it is the master again."""
+        master, server = self.server(), self.server()
+        store = await self.store(url(server))
+        async with self.load(store) as load:
+            server.ask("REPLICAOF", "127.0.0.1", str(master.port))
+            await self.away(store)
+            hits = [verdict.hits for verdict in load.verdicts]
+            self.assertEqual(hits, list(range(1, len(hits) + 1)))
+            await pause(0.5)
+            self.assertTrue(store.degraded)
+            server.ask("REPLICAOF", "NO", "ONE")
+            await self.back(store)
+
+    async def test_revoked_before_the_outage(self) -> None:
+        """Whoever wrote it: a token this process never saw stays refused, others pass."""
+        server = self.server()
+        blacklist = Blacklist(clock)
+        records = RedisRecords(clock, Address.parse(url(server)), TIMEOUT)
+        self.addCleanup(records.close)
+        records.watch(BLACKLIST, blacklist.tell)
+        store = await self.store(url(server))
+        self.patch(store._stand_in, "blacklist", blacklist)
+        server.ask("SET", "blacklist:early", "1", "EX", "60")
+        await until(lambda: succeed("early" in blacklist))
+        server.stop()
+        await self.away(store)
+        self.assertTrue((await store.ask("early", "a")).revoked)
+        self.assertFalse((await store.ask("other", "a")).revoked)
+
+
+class SentinelTests(RedisCase):
+    """A master, its replica and a Sentinel."""
+
+    def setUp(self) -> None:
+        self.master = self.server(0, "--repl-diskless-sync-delay", "0")
+        self.replica = self.server(0, "--replicaof", "127.0.0.1", str(self.master.port))
+        self.sentinel = self.server(
+            sentinel=f"sentinel monitor mymaster 127.0.0.1 {self.master.port} 1\n"
+            "sentinel down-after-milliseconds mymaster 300\nsentinel failover-timeout mymaster 3000\n"
+        )
+        wait_for(lambda: "master_link_status:up" in str(self.replica.ask("INFO", "replication")), "the replica is up")
+        wait_for(lambda: "slaves=1" in str(self.sentinel.ask("INFO", "sentinel")), "Sentinel knows the replica")
+
+    def promoted(self) -> Deferred[bool]:
+        master = self.sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
+        return succeed(master == ["127.0.0.1", str(self.replica.port)])
+
+    async def fail_over(self) -> None:
+        """The master is lost; counting goes on, and on in the replica as soon as that is the master."""
+        place = f"sentinel://127.0.0.1:{self.sentinel.port}/mymaster"
+        endpoint = SentinelEndpoint(clock, Address.parse(place))
+        store = await self.store(place, endpoint)
+        async with self.load(store) as load:
+            counted = load.verdicts[-1].hits
+            self.lose()
+            await until(self.promoted, 20)
+            key = "rl:a"
+            took = await until(lambda: succeed(int(str(self.replica.ask("GET", key))) >= load.verdicts[-1].hits))
+            self.assertLess(took, BACK)
+            self.assertFalse(store.degraded)
+            self.assertGreaterEqual(load.verdicts[-1].hits, counted)
+
+    async def test_master_killed(self) -> None:
+        """Back within about a second of the promotion."""
+        self.lose = self.master.stop
+        await self.fail_over()
+
+    async def test_master_hangs(self) -> None:
+        """The same when it takes connections but does not answer."""
+        self.lose = lambda: self.master.signal(signal.SIGSTOP)
+        await self.fail_over()
+
+    async def test_asked_to(self) -> None:
+        """An administrator's failover: the old master turns read-only."""
+
+        def ask() -> None:
+            self.assertEqual(self.sentinel.ask("SENTINEL", "FAILOVER", "mymaster"), "OK")
+
+        self.lose = ask
+        await self.fail_over()
+
+
+class SeveralServersTests(RedisCase):
+    """Two servers that share the keys."""
+
+    async def test_one_killed(self) -> None:
+        """Its keys alone are counted here; those of the other one go on being shared."""
+        servers = [self.server(), self.server()]
+        stores = [await self.store(url(server)) for server in servers]
+        ring = Ring([Address.parse(url(server)).name for server in servers])
+        store = SpreadStore(ring, stores, "rl:", Blacklist(clock))
+        first, second = (
+            next(name for name in map(str, range(1_000)) if ring.server(f"rl:{name}") == index) for index in (0, 1)
+        )
+        async with self.load(store, first) as one, self.load(store, second) as other:
+            servers[0].stop()
+            await self.away(stores[0])
+            count = len(one.verdicts)
+            await until(lambda: succeed(len(one.verdicts) > count + 20))
+            self.assertFalse(stores[1].degraded)
+            for load in (one, other):
+                hits = [verdict.hits for verdict in load.verdicts]
+                self.assertEqual(hits, list(range(1, len(hits) + 1)))
+            self.assertEqual(servers[1].ask("GET", f"rl:{second}"), str(other.verdicts[-1].hits))
+            self.server(servers[0].port)
+            await self.back(stores[0])
