@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from math import ceil
-
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from gateway.interfaces import IStore, Verdict
+from gateway.store.blacklist import Blacklist
 
 _REVOKED = Verdict(True, 0, 0.0)
 _NOTHING = Verdict(False, 0, 0.0)
@@ -20,19 +19,22 @@ class MemoryStore:
 
     :param clock: tells the time.
     :param window: seconds that a window lasts.
-    :param size: buckets, and revoked tokens, kept at most; beyond it the one that ends soonest is forgotten.
+    :param size: buckets kept at most; beyond it the one that ends soonest is forgotten.
+    :param blacklist: the revoked tokens; its own by default.
     """
 
     degraded = False
 
-    def __init__(self, clock: IReactorTime, window: float, size: int = 100_000) -> None:
+    def __init__(
+        self, clock: IReactorTime, window: float, size: int = 100_000, blacklist: Blacklist | None = None
+    ) -> None:
         self._clock = clock
         self._window = round(window * 1000)
         self._size = size
         # Milliseconds, as in Redis. All windows are equally long: the first bucket is the one that ends first (but for
         # those learned, which may end earlier than their place says).
         self._buckets: dict[str, list[int]] = {}  # bucket -> [hits, end]
-        self._revoked: dict[str, int] = {}  # token -> end
+        self._blacklist = Blacklist(clock) if blacklist is None else blacklist
 
     def __len__(self) -> int:
         """How many buckets are held."""
@@ -45,7 +47,7 @@ class MemoryStore:
     def answer(self, token_id: str, bucket: str) -> Verdict:
         """As :meth:`ask`, at once."""
         now = int(self._clock.seconds() * 1000)
-        if token_id and self._revoked.get(token_id, 0) > now:
+        if token_id and token_id in self._blacklist:
             return _REVOKED
         if not bucket:
             return _NOTHING
@@ -79,14 +81,8 @@ class MemoryStore:
 
     def revoke(self, token_id: str, seconds: float) -> Deferred[None]:
         """See :meth:`IStore.revoke`."""
-        now = int(self._clock.seconds() * 1000)
-        revoked = self._revoked
         if seconds > 0:
-            if token_id not in revoked and len(revoked) >= self._size:
-                self._revoked = revoked = {known: end for known, end in revoked.items() if end > now}
-                if len(revoked) >= self._size:
-                    del revoked[min(revoked, key=revoked.__getitem__)]
-            revoked[token_id] = now + ceil(seconds * 1000)
+            self._blacklist.add(token_id, seconds)
         return succeed(None)
 
     def ping(self) -> Deferred[bool]:
@@ -94,7 +90,6 @@ class MemoryStore:
         return succeed(True)
 
     def close(self) -> Deferred[None]:
-        """Forget everything."""
+        """Forget all buckets."""
         self._buckets.clear()
-        self._revoked.clear()
         return succeed(None)

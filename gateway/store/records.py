@@ -24,9 +24,8 @@ from gateway.interfaces import IRecords, Watcher
 from gateway.store.address import PATIENCE, Address
 from gateway.store.link import Link, Links, NoAnswer
 from gateway.store.script import ADD, READ
+from gateway.store.watched import Watched
 
-RECORDS: Final = 100_000
-"""Records kept of a prefix, at most; the one that was told first is forgotten for a new one."""
 PAGE: Final = 500
 """Records in one round trip, about."""
 STALE: Final = 10_000
@@ -74,9 +73,7 @@ class RedisRecords:
         self.loaded = True
         self._clock = clock
         self._timeout = timeout
-        self._watchers: list[tuple[str, Watcher]] = []
-        self._told: dict[str, dict[str, int]] = {}  # prefix -> key -> the load that found it last
-        self._loads = 0
+        self._watched = Watched()
         self._stale: dict[bytes, None] = {}
         self._reload = False
         self._link: Any = None
@@ -91,12 +88,7 @@ class RedisRecords:
 
     def watch(self, prefix: str, watcher: Watcher) -> None:
         """See :meth:`IRecords.watch`."""
-        self._watchers.append((prefix, watcher))
-        known = {key: load for told in self._told.values() for key, load in told.items()}
-        self._told = {
-            covered: {key: load for key, load in known.items() if key.startswith(covered)}
-            for covered in self._prefixes()
-        }
+        self._watched.add(prefix, watcher)
         self.loaded = False
         if self._link is not None:
             self._follow(self._link)
@@ -180,17 +172,9 @@ class RedisRecords:
     def _follow(self, link: Any) -> None:
         if self._following is not None:
             self._following.cancel()
-        if self._told:
+        if self._watched.prefixes:
             self._following = Deferred.fromCoroutine(self._keep_up(link))
             self._following.addErrback(lambda failure: failure.trap(CancelledError, RedisError) and None)
-
-    def _prefixes(self) -> list[str]:
-        """Those that are watched, without those below another one: Redis refuses prefixes that overlap."""
-        kept: list[str] = []
-        for prefix in sorted({prefix for prefix, _ in self._watchers}):
-            if not kept or not prefix.startswith(kept[-1]):
-                kept.append(prefix)
-        return kept
 
     # -- keeping up with what is watched ----------------------------------------------------------------------------
 
@@ -214,7 +198,7 @@ class RedisRecords:
 
     async def _track(self, link: Any) -> bool:
         """Ask Redis to tell what changes; whether it will."""
-        prefixes = [part for prefix in self._told for part in ("PREFIX", _bytes(prefix))]
+        prefixes = [part for prefix in self._watched.prefixes for part in ("PREFIX", _bytes(prefix))]
         try:
             await link.execute_command("HELLO", 3)
             await link.execute_command("CLIENT", "TRACKING", "OFF")
@@ -226,8 +210,8 @@ class RedisRecords:
 
     async def _load(self, link: Any) -> None:
         """Tell everything there is, and what is no longer."""
-        self._loads += 1
-        for prefix, told in self._told.items():
+        self._watched.begin()
+        for prefix in self._watched.prefixes:
             pattern = re.sub(rb"([*?\[\]\\])", rb"\\\1", _bytes(prefix)) + b"*"
             cursor = b"0"
             while True:
@@ -235,8 +219,7 @@ class RedisRecords:
                 await self._fetch(link, keys)
                 if cursor == b"0":
                     break
-            for key in [key for key, load in told.items() if load != self._loads]:
-                self._gone(told, key)
+            self._watched.end(prefix)
 
     async def _refresh(self, link: Any) -> None:
         """Fetch what has changed, until nothing has."""
@@ -257,36 +240,10 @@ class RedisRecords:
             page = keys[first : first + PAGE]
             reply = iter(await link.execute_command("EVAL", READ, len(page), *page))
             for key, value, left in zip(page, reply, reply, strict=True):
-                self._learn(key, value, left)
-
-    # -- telling ------------------------------------------------------------------------------------------------------
-
-    def _learn(self, name: bytes, value: bytes | None, left: int) -> None:
-        key = _text(name)
-        told = next((told for prefix, told in self._told.items() if key.startswith(prefix)), None)
-        if told is None:
-            return
-        if left == -2:  # there is no such key
-            if key in told:
-                self._gone(told, key)
-            return
-        if key not in told and len(told) >= RECORDS:
-            self._complain(f"More than {RECORDS} records; the oldest are forgotten")
-            self._gone(told, next(iter(told)))
-        told[key] = self._loads
-        self._tell(key, _text(value or b""), None if left == -1 else left / 1000)
-
-    def _gone(self, told: dict[str, int], key: str) -> None:
-        del told[key]
-        self._tell(key, None, None)
-
-    def _tell(self, key: str, value: str | None, seconds: float | None) -> None:
-        for prefix, watcher in self._watchers:
-            if key.startswith(prefix):
-                try:
-                    watcher(key, value, seconds)
-                except Exception:
-                    self._log.failure("A watcher of {prefix} failed", prefix=prefix)
+                if left == -2:  # there is no such key
+                    self._watched.gone(_text(key))
+                else:
+                    self._watched.tell(_text(key), _text(value or b""), None if left == -1 else left / 1000)
 
     def _complain(self, why: str) -> None:
         """Say a thing once."""

@@ -37,10 +37,10 @@ def make_records(settings: Settings, reactor: Any, poller: Any) -> IRecords:
 def make_store(settings: Settings, reactor: Any, poller: Any, metrics: Metrics, records: IRecords) -> IStore:
     """The store of ``[redis]``, its numbers told to ``metrics``; ``records`` tell it of revoked tokens."""
     of, rate = settings.redis, settings.rate_limit
-    if of.url == "memory:":
-        return MemoryStore(reactor, rate.window)
     blacklist = Blacklist(reactor)
     records.watch(BLACKLIST, blacklist.tell)
+    if of.url == "memory:":
+        return MemoryStore(reactor, rate.window, blacklist=blacklist)
     stand_in = StandIn(reactor, rate.window, of.on_failure, of.revocation_on_failure, blacklist)
     addresses = _addresses(settings)
     stores = [

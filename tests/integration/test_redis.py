@@ -6,13 +6,15 @@ In each test questions go on all the while, each answered in time, and all count
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import jwt
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gateway.core.ring import Ring
 from gateway.interfaces import IStore, Verdict
@@ -22,11 +24,28 @@ from gateway.store.records import RedisRecords
 from gateway.store.redis import RedisStore
 from gateway.store.sentinel import SentinelEndpoint
 from gateway.store.servers import SpreadStore
-from tests.integration.processes import wait_for
+from tests.integration.origin import Origin, talk
+from tests.integration.processes import SECRET, free_port, start_gateway, wait_for
 from tests.integration.test_store import make_store, pause, until
 from tests.integration.valkey import Valkey
 
 clock: Any = reactor
+
+CONFIG = """
+redis = {{ url = "redis://127.0.0.1:{redis}/0" }}
+jwt = {{ secret = "{secret}" }}
+rate_limit = {{ default = 2, roles = {{ user = 60 }} }}
+[server]
+listen = ["tcp:{port}:interface=127.0.0.1"]
+admin = "tcp:{admin}:interface=127.0.0.1"
+workers = 0
+[[upstreams]]
+name = "core"
+instances = ["http://127.0.0.1:{origin}"]
+[[routes]]
+prefix = "/api"
+upstream = "core"
+"""
 
 TIMEOUT = 0.05
 LATEST = 0.1
@@ -177,6 +196,58 @@ class OneServerTests(RedisCase):
         await self.away(store)
         self.assertTrue((await store.ask("early", "a")).revoked)
         self.assertFalse((await store.ask("other", "a")).revoked)
+
+
+class GatewayTests(SynchronousTestCase):
+    """A whole gateway."""
+
+    def setUp(self) -> None:
+        self.valkey, origin = Valkey(), Origin()
+        self.addCleanup(self.valkey.stop)
+        self.addCleanup(origin.close)
+        port, self.admin = free_port(), free_port()
+        config = CONFIG.format(redis=self.valkey.port, secret=SECRET, port=port, admin=self.admin, origin=origin.port)
+        self.gateway = start_gateway(config, port)
+        self.addCleanup(self.gateway.stop)
+        wait_for(lambda: self.ask("/ready")[0] == 200, "it is ready")
+
+    def ask(self, path: str, jti: str = "a") -> tuple[int, float]:
+        """The status of the answer, and the seconds it took."""
+        claims = {"sub": "ann", "role": "user", "jti": jti, "exp": int(time.time()) + 60}
+        head = f"GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {jwt.encode(claims, SECRET)}\r\n"
+        began = time.monotonic()
+        answer = talk(self.gateway.port, f"{head}Connection: close\r\n\r\n".encode())
+        return int(answer[9:12]), time.monotonic() - began
+
+    def metrics(self) -> bytes:
+        return talk(self.admin, b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+
+    def steady(self, seconds: float) -> None:
+        """Every request is answered in time, within the limit or over it."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            status, took = self.ask("/api")
+            self.assertIn(status, (200, 429))
+            self.assertLess(took, LATEST + 0.1)
+            self.statuses.append(status)
+
+    def test_hangs_and_is_killed(self) -> None:
+        """Who was within the limit stays so, who was over it stays over it, and the revoked stay out."""
+        self.statuses: list[int] = []
+        for _ in range(50):
+            self.assertEqual(self.ask("/api")[0], 200)
+        self.valkey.ask("SET", "blacklist:thief", "1", "EX", "60")
+        wait_for(lambda: b"smartgate_blacklist_known 1.0" in self.metrics(), "the gateway knows")
+        self.valkey.signal(signal.SIGSTOP)
+        self.steady(1.5)
+        self.assertEqual(self.statuses.count(200), 10)
+        self.assertEqual(self.ask("/api", "thief")[0], 401)
+        self.valkey.stop()
+        self.steady(0.5)
+        self.assertEqual(self.statuses.count(200), 10)
+        self.assertEqual(self.ask("/api", "thief")[0], 401)
+        self.assertEqual(self.ask("/ready")[0], 200)
+        self.assertIn(b'smartgate_redis_degraded{server="127.0.0.1:%d/0"} 1.0' % self.valkey.port, self.metrics())
 
 
 class SentinelTests(RedisCase):

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from gateway.interfaces import IStore
+from gateway.store.blacklist import Blacklist
 from gateway.store.memory import MemoryStore
 from tests.store.answers import StoreAnswers
 
@@ -83,18 +84,12 @@ class MemoryStoreTests(SynchronousTestCase):
         self.assertEqual(store.answer("", "second").hits, 2)
         self.assertEqual(store.answer("", "first").hits, 1)
 
-    def test_revoked_tokens_are_bounded(self) -> None:
-        """Expired tokens go first, then the one that expires soonest; one that is revoked again needs no room."""
+    def test_a_blacklist_that_others_write(self) -> None:
+        """What is on it is revoked."""
         clock = Clock()
-        store = MemoryStore(clock, 60, size=2)
-        store.revoke("expired", 1)
-        store.revoke("long", 100)
-        clock.advance(2)
-        store.revoke("short", 50)
-        store.revoke("short", 50)
-        self.assertEqual([store.answer(name, "").revoked for name in ("expired", "long", "short")], [False, True, True])
-        store.revoke("new", 70)
-        self.assertEqual([store.answer(name, "").revoked for name in ("long", "short", "new")], [True, False, True])
+        blacklist = Blacklist(clock)
+        blacklist.add("t")
+        self.assertTrue(MemoryStore(clock, 60, blacklist=blacklist).answer("t", "a").revoked)
 
     def test_close_forgets(self) -> None:
         """A closed store holds nothing."""

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from gateway.interfaces import IRecords
-from gateway.store import records
+from gateway.store import records, watched
 from gateway.store.address import PATIENCE, Address
 from gateway.store.link import NoAnswer
 from gateway.store.records import BEAT, RESCAN, RedisRecords
@@ -42,12 +42,13 @@ class RedisRecordsTests(SynchronousTestCase):
         self.told: list[tuple[str, str | None, float | None]] = []
         self.records = RedisRecords(self.clock, Address.parse("redis://127.0.0.1/0"), TIMEOUT, cast(Any, Endpoint()))
         self.said: list[str] = []
-        log = type("Log", (), {"warn": lambda _, text, why: self.said.append(why), "failure": self._complained})
-        self.patch(self.records, "_log", log())
+        log = type("Log", (), {"warn": self.log, "failure": self.log})()
+        self.patch(self.records, "_log", log)
+        self.patch(self.records._watched, "_log", log)
         self.clock.advance(0)
 
-    def _complained(self, _: str, prefix: str) -> None:
-        self.said.append(prefix)
+    def log(self, text: str, **parts: Any) -> None:
+        self.said.append(text.format(**parts))
 
     def watch(self, prefix: str = "a:") -> None:
         self.records.watch(prefix, lambda *told: self.told.append(told))
@@ -156,7 +157,7 @@ class RedisRecordsTests(SynchronousTestCase):
         """It is logged, and the next one told."""
         self.records.watch("a", lambda *told: 1 / 0)  # type: ignore[arg-type]
         self.loaded(x=b"1")
-        self.assertEqual(self.said, ["a"])
+        self.assertEqual(self.said, ["A watcher of a failed"])
         self.assertTrue(self.records.loaded)
 
     def test_tells_what_went_while_it_was_away(self) -> None:
@@ -197,7 +198,7 @@ class RedisRecordsTests(SynchronousTestCase):
 
     def test_records_are_bounded(self) -> None:
         """For a new one the oldest is told as gone, and it is said once."""
-        self.patch(records, "RECORDS", 2)
+        self.patch(watched, "RECORDS", 2)
         self.loaded(x=b"1", y=b"2")
         line = self.connect()
         self.begin(line)

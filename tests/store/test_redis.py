@@ -404,6 +404,17 @@ class RedisStoreTests(SynchronousTestCase):
         self.successResultOf(done)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_closes_while_it_is_away(self) -> None:
+        """No probe follows."""
+        line = self.connect()
+        answer = self.store.ask("", "a")
+        self.leave()
+        line.reply(b"-OOM command not allowed\r\n")
+        self.failureResultOf(answer, Unavailable)
+        self.store.close()
+        self.leave()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_closes_before_it_began(self) -> None:
         """A store that never ran does not connect."""
         store = self.make()
