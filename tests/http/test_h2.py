@@ -125,6 +125,17 @@ class ConnectionTests(EndedTestCase):
         self.assertEqual([self.client.answer(number).status for number in numbers], [403, 0])
         self.assertEqual(len(self.client.channel.answering), 1)
 
+    def test_answering_that_has_begun(self) -> None:
+        """A stream of events is reset when it is ended, and the connection goes on with the others."""
+        number = self.client.whole("/a")
+        self.origin.wires[0].send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        (request,) = self.client.channel.answering
+        request.end(Forbidden())
+        self.assertEqual(self.client.answer(number).reset, INTERNAL_ERROR)
+        self.assertTrue(request.incomplete)
+        self.assertEqual((self.origin.wires[0].ended, self.client.channel.answering), ("cut", []))
+        self.assertEqual(self.client.ask(path="/e").status, 200)
+
     def test_header_table(self) -> None:
         """The client's table of compression does not grow beyond the protocol's default."""
         self.client.h2.update_settings({1: LARGE})
