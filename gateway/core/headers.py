@@ -43,8 +43,12 @@ SET_BY_GATEWAY: Final = frozenset(
 )
 """Request fields that the gateway writes itself: what a client sends under these names never passes."""
 
-IDENTITY_PREFIX: Final = b"x-user-"
-"""Fields under which the upstream learns who the user is; only the gateway may set them."""
+IDENTITY_PREFIXES: Final = (b"x-user-", b"x-client-cert", b"x-ssl-", b"client-cert")
+"""Fields under which an upstream learns who the user is, or what certificate the client has (RFC 9440): a client that
+sets them itself could be anybody."""
+
+HTTPS_ONLY: Final = frozenset(("strict-transport-security",))
+"""Fields of answers that only https may carry (RFC 6797 section 7.2)."""
 
 HIDDEN: Final = frozenset((b"server", b"x-powered-by"))
 """What an upstream tells about itself, and nobody needs to know."""
@@ -69,7 +73,7 @@ class FieldName:
         self.line = name + b": "
         """How its line starts."""
         spelt = self.lower.replace(b"_", b"-")
-        self.passes = not (spelt in HOP_BY_HOP or spelt in SET_BY_GATEWAY or spelt.startswith(IDENTITY_PREFIX))
+        self.passes = not (spelt in HOP_BY_HOP or spelt in SET_BY_GATEWAY or spelt.startswith(IDENTITY_PREFIXES))
         """Whether a request's field of this name is passed on to the upstream."""
 
 
@@ -109,6 +113,11 @@ def check_transfer_encoding(value: bytes, http_1_1: bool) -> None:
 def sane_request_id(value: bytes | None) -> bool:
     """Whether an inbound X-Request-ID may be kept: 8 to 128 harmless characters."""
     return value is not None and _REQUEST_ID.fullmatch(value) is not None
+
+
+def for_plain_http(fields: Mapping[str, str]) -> dict[str, str]:
+    """Those of ``fields`` that answers over plain http may carry as well."""
+    return {name: value for name, value in fields.items() if name.lower() not in HTTPS_ONLY}
 
 
 def lines(fields: Mapping[str, str] | Iterable[tuple[str, str]]) -> bytes:

@@ -259,9 +259,10 @@ class HTTPChannel(RequestReader):
         self._ahead = b""
         self._since = self.site.clock.seconds()
         transport: Any = self.transport
-        if lingering and hasattr(transport, "loseWriteConnection") and not self.secure:
+        if lingering and (self.secure or hasattr(transport, "loseWriteConnection")):
             self._lingering = True
             self.update_reading()
+        if self._lingering and not self.secure:  # in TLS both ways end together, but what comes until then is taken
             transport.loseWriteConnection()
         else:
             transport.unregisterProducer()
@@ -310,9 +311,9 @@ class HTTPChannel(RequestReader):
         """Bytes of the answer, at once."""
         self.transport.write(data)  # type: ignore[union-attr]
 
-    def own_lines(self) -> bytes:
-        """The header lines that every answer of the gateway itself has."""
-        return self.site.own_lines()
+    def own_lines(self, secure: bool) -> bytes:
+        """The header lines that every answer of the gateway itself over http, or over https, has."""
+        return self.site.own_lines(secure)
 
     def stock_producer(self, producer: Any, streaming: bool) -> None:
         """A twisted.web resource produces the answer of the current request."""

@@ -203,9 +203,9 @@ class H2Stream:
             self._since = self.site.clock.seconds()
             self._acknowledge()
 
-    def own_lines(self) -> bytes:
+    def own_lines(self, secure: bool) -> bytes:
         """The header lines that every answer of the gateway itself has."""
-        return self.site.own_lines()
+        return self.site.own_lines(secure)
 
     def stock_producer(self, producer: Any, streaming: bool) -> None:
         """A twisted.web resource produces the answer."""

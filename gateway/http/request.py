@@ -199,7 +199,7 @@ class Request(server.Request):
         self.startedWriting = 1
         self.status = status
         channel = self.channel
-        return channel.head(self, status, reason, lines + channel.own_lines())  # type: ignore[no-any-return]
+        return channel.head(self, status, reason, lines + channel.own_lines(self.secure))  # type: ignore[no-any-return]
 
     def connection_line(self) -> bytes:
         """``Connection: close`` where the connection cannot serve another request; to be asked once, with the head."""

@@ -96,7 +96,8 @@ class Site(Factory):
     :param locate: finds the leaf of a normalised path.
     :param record: called once with every request when it is over.
     :param trusted: the addresses whose X-Forwarded-* fields and request ids are believed.
-    :param constant_lines: header lines that every answer of the gateway itself has.
+    :param plain_lines: header lines that every answer of the gateway itself over http has.
+    :param secure_lines: those of every answer over https.
     :param overload: who counts the open requests, and refuses those there is no room for; None: there is for all.
     :param turns_away: asked about the address of each new connection, whether it is cut.
     :param http2: whether clients may choose HTTP/2 when they set up TLS.
@@ -112,7 +113,8 @@ class Site(Factory):
         record: Callable[[Request], None],
         limits: Limits,
         trusted: Networks = NOBODY,
-        constant_lines: bytes = b"",
+        plain_lines: bytes = b"",
+        secure_lines: bytes = b"",
         overload: OverloadGuard | None = None,
         turns_away: Callable[[str], bool] | None = None,
         http2: bool = False,
@@ -138,9 +140,9 @@ class Site(Factory):
         self._period = min(max(shortest / 8, SHORTEST_PERIOD), LONGEST_PERIOD)
         self._check_call: IDelayedCall | None = None
         self._protocols = [b"h2", b"http/1.1"] if http2 else [b"http/1.1"]
-        self._constant_lines = constant_lines
+        self._constant_lines = (plain_lines, secure_lines)
+        self._own_lines = (b"", b"")
         self._turns_away = turns_away
-        self._own_lines = b""
         self._own_lines_second = -1
         self._id_prefix = secrets.token_hex(6)
         self._ids = itertools.count(1)
@@ -227,13 +229,18 @@ class Site(Factory):
         """A request has become something else, which lasts as long as its client likes: it takes no one's room."""
         self._load.open -= 1
 
-    def own_lines(self) -> bytes:
-        """Date and the constant lines; made once a second."""
+    def own_lines(self, secure: bool) -> bytes:
+        """Date and the constant lines; made once a second.
+
+        :param secure: whether the answer goes over https.
+        """
         now = int(self.clock.seconds())
         if now != self._own_lines_second:
             self._own_lines_second = now
-            self._own_lines = b"Date: " + datetimeToString(now) + b"\r\n" + self._constant_lines
-        return self._own_lines
+            date = b"Date: " + datetimeToString(now) + b"\r\n"
+            plain, over_tls = self._constant_lines
+            self._own_lines = (date + plain, date + over_tls)
+        return self._own_lines[secure]
 
     def drain(self) -> Deferred[None]:
         """Let requests finish and close idle connections; fires when the last connection has closed."""

@@ -11,7 +11,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from gateway.core.errors import UpstreamFailed
-from gateway.core.headers import HIDDEN, HOP_BY_HOP, nominated
+from gateway.core.headers import HIDDEN, HOP_BY_HOP, for_plain_http, nominated
 from gateway.core.paths import strip_prefix
 from gateway.http.relay import Relay
 from gateway.http.upstream import Framing
@@ -90,7 +90,7 @@ class ProxySettings:
     first_byte_timeout: float
     idle_timeout: float
     security: Mapping[str, str]
-    """Header fields that every answer gets."""
+    """Header fields that every answer gets, as far as http may carry them."""
     upstream_wins: frozenset[bytes] = frozenset()
     """Lower-case names among ``security`` where the upstream's own value stays."""
     own_cors: bool = False
@@ -117,18 +117,24 @@ class ReverseProxyResource(Resource):
         self.settings = settings
         self._report = report
         self._rules: dict[bytes, tuple[int, bytes]] = {}
-        self._constant = b""
-        self._yielding: dict[bytes, bytes] = {}
+        self._own = tuple(
+            self._own_lines(fields) for fields in (for_plain_http(settings.security), settings.security)
+        )  # over http, over https
         self._dropped = HOP_BY_HOP | HIDDEN | {b"x-request-id"}
         if settings.own_limits:
             self._dropped |= _RATE_LIMIT_FIELDS
-        for name, value in settings.security.items():
+        self._dropped |= {name.lower().encode("ascii") for name in settings.security} - settings.upstream_wins
+
+    def _own_lines(self, fields: Mapping[str, str]) -> tuple[bytes, dict[bytes, bytes]]:
+        """The lines that always stand in an answer, and those by name that an upstream's own replace."""
+        constant, yielding = b"", {}
+        for name, value in fields.items():
             line, lower = f"{name}: {value}\r\n".encode("latin-1"), name.lower().encode("ascii")
-            if lower in settings.upstream_wins:
-                self._yielding[lower] = line
+            if lower in self.settings.upstream_wins:
+                yielding[lower] = line
             else:
-                self._constant += line
-                self._dropped |= {lower}
+                constant += line
+        return constant, yielding
 
     def render(self, request: Any) -> int:
         """Begin the exchange; its relay writes the answer."""
@@ -172,7 +178,9 @@ class ReverseProxyResource(Resource):
         pieces: list[bytes] = []
         framing = Framing.UNTIL_CLOSE
         stopped: frozenset[bytes] = frozenset()
-        yielding = dict(self._yielding) if self._yielding else None
+        constant, yielding = self._own[request.secure]
+        if yielding:
+            yielding = yielding.copy()
         for name, value in fields:
             known = rules.get(name)
             if known is None:
@@ -196,7 +204,7 @@ class ReverseProxyResource(Resource):
         if stopped:  # a rare answer: once more without what was nominated, but with what tells its end
             stopped = stopped - _FRAMING_FIELDS | {b"connection"}
             return self.answer_lines(request, [field for field in fields if field[0].lower() not in stopped])
-        pieces.append(self._constant)
+        pieces.append(constant)
         if yielding:
             pieces += yielding.values()
         return b"".join(pieces), framing

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.config import Settings
 from gateway.core.addresses import Networks
-from gateway.core.headers import lines
+from gateway.core.headers import for_plain_http, lines
 from gateway.core.overload import Overload
 from gateway.http.overload import OverloadGuard
 from gateway.http.request import Request
@@ -47,6 +47,7 @@ def make_site(
             connections_per_client=of.max_connections_per_client,
         ),
         Networks(of.trusted_proxies),
+        lines(for_plain_http(settings.security_lines())),
         lines(settings.security_lines()),
         overload,
         turns_away,

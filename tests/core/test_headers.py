@@ -21,6 +21,7 @@ from gateway.core.headers import (
     sane_request_id,
 )
 
+CERTIFICATE = (b"x-client-cert", b"x-client-certificate-dn", b"x-ssl-client-verify", b"client-cert-chain")
 NAMES = st.text(string.ascii_letters + string.digits + "!#$%&'*+.^_`|~-", min_size=1).map(str.encode)
 
 
@@ -41,7 +42,7 @@ class FieldNameTests(SynchronousTestCase):
 
     def test_what_stops(self) -> None:
         """Fields of one connection, those the gateway writes, and who the user is: in any spelling."""
-        for name in (*HOP_BY_HOP, *SET_BY_GATEWAY, b"x-user-id", b"x-user-role", b"x-user-"):
+        for name in (*HOP_BY_HOP, *SET_BY_GATEWAY, b"x-user-id", b"x-user-role", b"x-user-", *CERTIFICATE):
             for spelling in (name, name.upper(), name.title(), name.replace(b"-", b"_"), name.replace(b"-", b"_", 1)):
                 self.assertFalse(FieldName(spelling).passes, spelling)
 

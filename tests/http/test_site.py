@@ -116,6 +116,12 @@ class AnswerTests(SiteTestCase):
             ["Thu, 01 Jan 1970 00:00:00 GMT"] * 2 + ["Thu, 01 Jan 1970 00:00:01 GMT"],
         )
 
+    def test_own_lines_over_https(self) -> None:
+        """They may be others."""
+        client = self.gateway.connect(of=SecureWire)
+        client.send(ask("/echo"))
+        self.assertEqual(read_answers(client.received)[0].fields["X-Own"], "both")
+
     def test_a_path_that_is_not_there(self) -> None:
         """The standard error format, on a connection that goes on."""
         client = self.gateway.connect()

@@ -309,6 +309,7 @@ class Gateway:
             limits or Limits(),
             networks,
             b"X-Own: yes\r\n",
+            b"X-Own: both\r\n",
             http2=http2,
         )
 

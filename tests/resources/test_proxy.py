@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from ipaddress import ip_network
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,6 +22,9 @@ from gateway.resources.proxy import ProxySettings, ReverseProxyResource
 from gateway.upstreams.cluster import Cluster
 from gateway.upstreams.instance import Instance
 from tests.upstreams.network import Network, Transport
+
+PLAIN: Any = SimpleNamespace(secure=False)
+"""All that the lines of an answer depend on in its request."""
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -322,6 +326,14 @@ class AnswerTests(ProxyCase):
         self.assertEqual(self.answered_fields(theirs, "X-Own: 2"), [theirs, "X-Own: 1"])
         self.assertEqual(sorted(self.answered_fields("A: b")), sorted(["A: b", *self.own]))
 
+    def test_https_only(self) -> None:
+        """Strict-Transport-Security stands in answers over https alone, an instance's own neither."""
+        name = "Strict-Transport-Security"
+        self.settings["security"] = {"X-Own": "1", name: "max-age=1"}
+        for transport, own in ((Transport, ["X-Own: 1"]), (SecureTransport, ["X-Own: 1", f"{name}: max-age=1"])):
+            self.client_transport = transport
+            self.assertEqual(self.answered_fields(f"{name}: max-age=0"), own)
+
     def test_own_cors(self) -> None:
         """Where the gateway speaks CORS, an instance does not."""
         self.settings["own_cors"] = True
@@ -391,7 +403,7 @@ class AnswerTests(ProxyCase):
         length, chunked = (b"Content-Length", b"2"), (b"transfer-encoding", b"chunked")
         leaf: Any = self.leaf()
         for first, second in ((length, length), (length, chunked), (chunked, length), (chunked, chunked)):
-            self.assertRaises(UpstreamFailed, leaf.answer_lines, None, [first, second])
+            self.assertRaises(UpstreamFailed, leaf.answer_lines, PLAIN, [first, second])
 
     def test_instance_that_does_not_answer(self) -> None:
         """After the time to the first byte it is 504, and the failure is told."""
@@ -421,7 +433,7 @@ class AnswerTests(ProxyCase):
             gc.collect()
             before = tracemalloc.get_traced_memory()[0]
             for number in range(first, first + count):
-                leaf.answer_lines(None, [(b"x-%0*d" % (size, number), b"1")])
+                leaf.answer_lines(PLAIN, [(b"x-%0*d" % (size, number), b"1")])
             gc.collect()
             return tracemalloc.get_traced_memory()[0] - before
 
