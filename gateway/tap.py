@@ -10,7 +10,6 @@ from typing import Any
 from twisted.application import service
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.components import Componentized
@@ -29,6 +28,7 @@ from gateway.wiring.bans import Banning
 from gateway.wiring.bridges import make_bridges
 from gateway.wiring.descriptors import enough_for
 from gateway.wiring.identity import Identity
+from gateway.wiring.listeners import Listeners
 from gateway.wiring.routes import Routes, admin_tree
 from gateway.wiring.sites import make_admin, make_overload, make_site
 from gateway.wiring.store import make_records, make_store, store_check
@@ -64,6 +64,7 @@ class Gateway(service.Service):
         self._twistd = {} if twistd is None else twistd
         self._ports: list[Any] = []
         self._metrics = Metrics()
+        self._listeners = Listeners(settings, reactor, self._metrics)
         self._access_log = AccessLog(settings.access_log.path, reactor)
         self._records = make_records(settings, reactor, self._poller)
         self._store = make_store(settings, reactor, self._poller, self._metrics, self._records)
@@ -162,8 +163,7 @@ class Gateway(service.Service):
     def _listen(self, text: str, site: Site) -> None:
         """:raises SystemExit: when the endpoint cannot be bound: better no gateway than a deaf one."""
         failures: list[Any] = []
-        done: Deferred[Any] = serverFromString(self._reactor, text).listen(site)
-        done.addCallbacks(self._listening, failures.append)
+        maybeDeferred(self._listeners.listen, text, site).addCallbacks(self._listening, failures.append)
         if failures:
             raise SystemExit(f"smartgate: {text}: {failures[0].getErrorMessage()}")
 
@@ -178,6 +178,7 @@ class Gateway(service.Service):
         super().stopService()
         self._overload.stop()
         drain = self._settings.server.drain
+        self._listeners.stop()
         closing = [maybeDeferred(port.stopListening) for port in self._ports]
         self._admin.abort()
         drained = self._site.drain()

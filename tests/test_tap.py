@@ -34,9 +34,12 @@ from gateway.config import load
 from gateway.guards.keys import MAX_AGE
 from gateway.http import site
 from gateway.http.poller import Poller
+from gateway.http.proxy_protocol import ProxyProtocolFactory
 from gateway.tap import Gateway, Options, makeService
 from gateway.wiring import upstreams
+from gateway.wiring.listeners import RENEWED
 from tests.certificates import Authority
+from tests.logs import observed
 from tests.upstreams.network import Network, Transport
 
 SECRET = "a-secret-of-at-least-thirty-two-bytes"
@@ -212,6 +215,9 @@ class ListenTests(GatewayCase):
     def listening(self) -> list[tuple[int, str]]:
         return [(port, interface) for port, _, _, interface in self.reactor.tcpServers]
 
+    def factories(self) -> list[Any]:
+        return [factory for _, factory, *_ in self.reactor.tcpServers]
+
     def test_everywhere_it_should(self) -> None:
         """At all endpoints, and for operators at another one."""
         self.start(server={"listen": ["tcp:3000", "tcp:3001:interface=10.0.0.1"]})
@@ -261,6 +267,49 @@ class ListenTests(GatewayCase):
         options = {call.args[:2]: call.args[2] for call in port.socket.setsockopt.call_args_list}
         self.assertEqual(options[socket.SOL_SOCKET, socket.SO_KEEPALIVE], 1)
         self.assertEqual(options[socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT], 7000)
+
+    def test_tls(self) -> None:
+        """A listener with certificates, behind proxies that say who the client is, reads them again as they change."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        file = directory / "a.pem"
+        file.write_bytes(Authority("ours").certificate("a"))
+        listen = [f"haproxy:tls:{directory}:443", f"tls:{directory}:8443"]
+        self.start(server={"workers": 0, "listen": listen, "trusted_proxies": ["10.0.0.1"]})
+        factory, other = self.factories()[:2]
+        self.assertIsInstance(factory, ProxyProtocolFactory)
+        self.assertIs(factory.inner.wrappedFactory, other.wrappedFactory)
+        metrics = self.ask(port=9901, start="GET /metrics").decode()
+        self.assertIn(f'smartgate_certificate_expiry_seconds{{file="{file}"}} ', metrics)
+        self.assertIn("smartgate_tls_handshake_failures_total 0.0", metrics)
+        file.write_bytes(b"")
+        log = observed(self)
+        self.reactor.advance(RENEWED)
+        (said,) = [str(event["text"]) for event in log if "text" in event]
+        self.assertEqual(said, f"{file} has no certificate in PEM")
+        self.gateway.stopService()
+
+    def test_certificates_of_clients(self) -> None:
+        """Whoever may have one is asked for it."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        (directory / "a.pem").write_bytes(Authority("ours").certificate("a"))
+        authority = directory / "clients"
+        authority.write_bytes(Authority("clients").pem)
+        tls = {"client_auth": "optional", "client_ca": str(authority), "roles": {"machine": "service"}}
+        self.start(server={"workers": 0, "listen": [f"tls:{directory}:443"]}, tls=tls)
+        self.assertIsNotNone(self.factories()[0].identify)
+        self.gateway.stopService()
+
+    def test_certificates_that_are_gone(self) -> None:
+        """The process ends when they cannot be read any more."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        (directory / "a.pem").write_bytes(Authority("ours").certificate("a"))
+        gateway = Gateway(self.reactor, load(self.write(server={"workers": 0, "listen": [f"tls:{directory}:443"]}), {}))
+        (directory / "a.pem").unlink()
+        error = self.assertRaises(SystemExit, gateway.startService)
+        self.assertIn("has no .pem files", str(error))
 
     def test_workers(self) -> None:
         """More processes than this version has are not promised in silence."""

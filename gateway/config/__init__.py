@@ -20,6 +20,7 @@ from gateway.config.schema import (
     Route,
     Server,
     Settings,
+    Tls,
     Upstream,
     Websocket,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Seconds",
     "Server",
     "Settings",
+    "Tls",
     "Upstream",
     "Websocket",
     "load",

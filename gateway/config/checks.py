@@ -17,13 +17,15 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel
 
+from gateway.config.endpoints import take_apart
 from gateway.config.mistakes import ABSENT, Mistake, Path, did_you_mean
 from gateway.config.places import read_file
-from gateway.config.schema import SECRET_BYTES, SECURITY_HEADERS, Bans, Cors, Jwt, Redis, Server
+from gateway.config.schema import SECRET_BYTES, SECURITY_HEADERS, Bans, Cors, Jwt, Redis, Server, Tls
 
 Raw = dict[str, Any]
 TableT = TypeVar("TableT", bound=BaseModel)
 
+_UNIX: Final = ("unix:", "systemd:domain=UNIX:")
 _RSA_BITS: Final = 2048  # RFC 7518 sections 3.3 and 3.5
 _CURVES: Final = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 
@@ -45,6 +47,7 @@ def cross_check(raw: Raw, wrong: Collection[Path]) -> Iterator[Mistake]:
     if bans.max_time < bans.time:
         yield Mistake(("bans", "max_time"), f"must be bans.time or more: {bans.time:g} s", bans.max_time)
     server = _table(Server, raw, "server", wrong)
+    yield from _listeners(server, _table(Tls, raw, "tls", wrong), wrong)
     if server.admin in server.listen:
         yield Mistake(("server", "admin"), "must be another endpoint than those of server.listen", server.admin)
     many = isinstance(server.workers, int) and server.workers > 1
@@ -122,6 +125,23 @@ def _routes(raw: Raw, wrong: Collection[Path]) -> Iterator[Mistake]:
             path = ("routes", index, "upstream_headers", place)
             if isinstance(name, str) and path not in wrong and name.lower() not in fields:
                 yield Mistake(path, f"must be one of the security headers; {did_you_mean(name.lower(), fields)}", name)
+
+
+def _listeners(server: Server, tls: Tls, wrong: Collection[Path]) -> Iterator[Mistake]:
+    """What listeners need of other keys: clients that cannot be asked for certificates would get in without them."""
+    endpoints = [take_apart(text) for text in server.listen]
+    proxied = any(each.proxied and not each.twisted.startswith(_UNIX) for each in endpoints)
+    if proxied and not server.trusted_proxies and ("server", "trusted_proxies") not in wrong:
+        right = 'must name the proxies that a "haproxy:" endpoint is for: connections from others are closed'
+        yield Mistake(("server", "trusted_proxies"), right, [])
+    if tls.client_auth != "none":
+        if not tls.client_ca and ("tls", "client_ca") not in wrong:
+            yield Mistake(("tls", "client_ca"), "is missing: whose certificates are accepted from clients")
+        if not any(each.certificates for each in endpoints) and not any(
+            path[:2] == ("server", "listen") for path in wrong
+        ):
+            right = 'must be "none" where no endpoint of server.listen begins with "tls:"'
+            yield Mistake(("tls", "client_auth"), right, tls.client_auth)
 
 
 def _roles(roles: Any, path: Path) -> Iterator[tuple[Path, str]]:

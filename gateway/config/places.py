@@ -6,21 +6,23 @@ follow "must be" in the report of mistakes.
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Final
 from urllib.parse import SplitResult, urlsplit
 
-from cryptography.x509 import load_pem_x509_certificates
 from pydantic import AfterValidator, PlainValidator
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
+from gateway.config.endpoints import take_apart
 from gateway.core.addresses import Network as AnyNetwork
+from gateway.core.certificates import read_certificates, read_pair, read_revocations
 from gateway.core.errors import BadRequest
 from gateway.core.paths import merged, normalize
+from gateway.http.certificates import CertificateDirectory
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
 _PORT_FIRST = re.compile(r"(?:tcp|tcp6|ssl):([^:]*)")
@@ -211,17 +213,21 @@ def health_path(value: str) -> str:
 
 
 def endpoint(value: str) -> str:
-    """A Twisted server endpoint string of a known kind, with arguments that kind understands.
+    """A server endpoint of a known kind, with arguments that kind understands.
 
     It is built, so that the files of ``ssl:`` and ``tls:`` are read, but nothing listens. What systemd hands in is
     only there under systemd, so of ``systemd:`` the spelling alone is looked at.
     """
-    inner = value.removeprefix("haproxy:")
+    proxied, directory, inner = take_apart(value)
     kind, _, arguments = inner.partition(":")
     kinds = {"tcp", "ssl", "unix", *(str(parser.prefix) for parser in getPlugins(IStreamServerEndpointStringParser))}
     kinds -= _NO_LISTENERS | {"haproxy"}
     if not arguments or kind not in kinds:
         raise ValueError(f'an endpoint such as "tcp:3000"; known kinds: {", ".join(sorted(kinds | {"haproxy"}))}')
+    if proxied and kind == "ssl":
+        raise ValueError("haproxy:tls:DIRECTORY:443, since TLS begins behind the PROXY header")
+    if directory or value.removeprefix("haproxy:").startswith("tls:"):
+        _certificates(directory)
     if kind == "systemd":
         if _SYSTEMD.fullmatch(inner) is None:
             raise ValueError("systemd:domain=INET (or INET6, UNIX), then :index=0 or :name=NAME")
@@ -229,8 +235,6 @@ def endpoint(value: str) -> str:
     port = _PORT_FIRST.match(inner)
     if port and (re.fullmatch(r"\d{1,5}", port[1], re.ASCII) is None or int(port[1]) > 65535):
         raise ValueError(f"{kind}: followed by a port, 0 to 65535")
-    if kind == "tls" and not _has_certificates(arguments.partition(":")[0].removeprefix("path=")):
-        raise ValueError("tls: followed by a directory that has certificates and their keys in .pem files")
     try:
         serverFromString(None, inner)  # kept for listening, which does not happen here
     except Exception as error:  # each kind of endpoint raises its own: TypeError, OSError, OpenSSL's ...
@@ -238,11 +242,11 @@ def endpoint(value: str) -> str:
     return value
 
 
-def _has_certificates(directory: str) -> bool:
+def _certificates(directory: str) -> None:
     try:
-        return any(name.endswith(".pem") for name in os.listdir(directory))
-    except (OSError, ValueError):  # ValueError: a NUL in the name
-        return False
+        CertificateDirectory(directory)
+    except ValueError as error:
+        raise ValueError(f"tls: followed by a directory of certificates with their keys: {error}") from None
 
 
 def _said(error: Exception) -> str:
@@ -262,14 +266,36 @@ def read_file(path: str) -> bytes:
         raise ValueError(f"a file that can be read ({reason})") from None
 
 
-def ca_file(value: str) -> str:
-    """A PEM file with at least one certificate, or ``""``."""
+def _pem(value: str, read: Callable[[bytes], object], right: str) -> str:
+    """A file that ``read`` takes, or ``""``."""
     if value:
         pem = read_file(value)
         try:
-            load_pem_x509_certificates(pem)
-        except ValueError:
-            raise ValueError("a PEM file of certificates") from None
+            read(pem)
+        except ValueError as error:
+            raise ValueError(f"{right}; this one {error}") from None
+    return value
+
+
+def ca_file(value: str) -> str:
+    """A PEM file with at least one certificate, or ``""``."""
+    return _pem(value, read_certificates, "a PEM file of certificates")
+
+
+def crl_file(value: str) -> str:
+    """A PEM file with at least one revocation list, or ``""``."""
+    return _pem(value, read_revocations, "a PEM file of certificate revocation lists")
+
+
+def key_pair_file(value: str) -> str:
+    """A PEM file with a certificate, those of the authorities above it, and its key, or ``""``."""
+    return _pem(value, lambda pem: read_pair(pem, pem), "a PEM file of a certificate and its private key")
+
+
+def server_name(value: str) -> str:
+    """A host's name as it stands in a certificate, or ``""``."""
+    if value and _HOST.fullmatch(value) is None:
+        raise ValueError('the name of a host such as "core.internal"')
     return value
 
 
@@ -291,3 +317,6 @@ RedisUrls = Annotated[str, PlainValidator(redis_urls)]
 Prefix = Annotated[str, AfterValidator(prefix)]
 HealthPath = Annotated[str, AfterValidator(health_path)]
 CaFile = Annotated[str, AfterValidator(ca_file)]
+CrlFile = Annotated[str, AfterValidator(crl_file)]
+KeyPairFile = Annotated[str, AfterValidator(key_pair_file)]
+ServerName = Annotated[str, AfterValidator(server_name)]

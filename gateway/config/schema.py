@@ -10,18 +10,21 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 
 from gateway.config.places import (
     CaFile,
+    CrlFile,
     Discover,
     DnsServer,
     Endpoint,
     HealthPath,
     InstanceUrl,
     JwksUrl,
+    KeyPairFile,
     Network,
     OptionalEndpoint,
     Origin,
     Prefix,
     PublicUrl,
     RedisUrls,
+    ServerName,
     instance,
 )
 from gateway.config.quantities import (
@@ -48,11 +51,13 @@ from gateway.config.words import (
     Printable,
     SecurityName,
     Several,
+    Subject,
     Token,
     UpstreamName,
     distinct,
 )
 from gateway.core.bans import WEIGHTS, Refusal
+from gateway.core.certificates import SubjectKind
 
 SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 """What RFC 7518 section 3.2 asks of a shared secret."""
@@ -120,6 +125,17 @@ class Server(_Table):
     max_requests: Count = 10_000
     max_lag: Seconds = 0.5
     http2: bool = True
+
+
+class Tls(_Table):
+    """Certificates of clients, on ``tls:`` listeners."""
+
+    client_auth: Literal["none", "optional", "required"] = "none"
+    client_ca: CaFile = ""
+    crl_file: CrlFile = ""
+    subject: SubjectKind = "cn"
+    roles: dict[Subject, Name] = {}
+    unit_roles: bool = False
 
 
 class Addresses(_Table):
@@ -294,6 +310,8 @@ class Upstream(_Table):
     keep_alive: Seconds = 60.0
     max_idle: CountOrZero = 64
     ca_file: CaFile = ""
+    client_certificate: KeyPairFile = ""
+    server_name: ServerName = ""
 
 
 _Roles = Annotated[tuple[Name, ...], Several]
@@ -334,6 +352,7 @@ class Settings(_Table):
     """The whole configuration."""
 
     server: Server = Server()
+    tls: Tls = Tls()
     addresses: Addresses = Addresses()
     bans: Bans = Bans()
     redis: Redis = Redis()

@@ -12,6 +12,7 @@ from typing import Annotated, Final, TypeVar
 from pydantic import AfterValidator
 
 from gateway.core.headers import FieldName
+from gateway.core.tokens import MAX_NAME
 
 EntryT = TypeVar("EntryT")
 
@@ -83,6 +84,13 @@ def hash_on(value: str) -> str:
     return value
 
 
+def subject(value: str) -> str:
+    """Whom a certificate names."""
+    if not 0 < len(value) <= MAX_NAME or not value.isprintable():
+        raise ValueError(f"the name in a certificate: 1 to {MAX_NAME} characters, without control characters")
+    return value
+
+
 def claim(value: str) -> str:
     """The name of a claim, which may be a URL."""
     if not value or not value.isprintable() or " " in value:
@@ -132,6 +140,7 @@ Method = Annotated[str, AfterValidator(method)]
 MethodOrAny = Annotated[str, AfterValidator(method_or_any)]
 Name = Annotated[str, AfterValidator(name)]
 HashOn = Annotated[str, AfterValidator(hash_on)]
+Subject = Annotated[str, AfterValidator(subject)]
 Claim = Annotated[str, AfterValidator(claim)]
 UpstreamName = Annotated[str, AfterValidator(upstream_name)]
 Printable = Annotated[str, AfterValidator(printable)]

@@ -14,6 +14,7 @@ from gateway.core.tokens import InvalidToken, TokenCache, TokenVerifier, Unknown
 from gateway.interfaces import IGuard
 
 if TYPE_CHECKING:
+    from gateway.core.tokens import Claims
     from gateway.guards.keys import PublishedKeys
     from gateway.http.request import Request
 
@@ -47,6 +48,7 @@ class AuthenticateGuard:
     :param now: the time in seconds since the epoch.
     :param revocations: those of users and issuer keys; about a single token the store is asked.
     :param keys: who can fetch newer keys for ``verifier``, or None.
+    :param certificates: whether a client without a token may be who its TLS certificate says.
     """
 
     name = "authenticate"
@@ -59,6 +61,7 @@ class AuthenticateGuard:
         now: Callable[[], float],
         revocations: Revocations,
         keys: PublishedKeys | None = None,
+        certificates: bool = False,
     ) -> None:
         self._verifier = verifier
         self._cache = cache
@@ -66,6 +69,7 @@ class AuthenticateGuard:
         self._now = now
         self._revocations = revocations
         self._keys = keys
+        self._certificates = certificates
 
     def check(self, request: Request) -> Deferred[None] | None:
         """Let a request with a valid token pass, at once when the token was verified before.
@@ -92,6 +96,8 @@ class AuthenticateGuard:
         except InvalidToken as error:
             raise self._refused(error) from error
         if token is None:
+            if self._certificates and credentials is None and self._certified(request):
+                return None
             if self._required or credentials is not None:
                 raise Unauthorized(fields=(CHALLENGE,))
             return None
@@ -103,6 +109,18 @@ class AuthenticateGuard:
                 raise self._refused(error) from error
             return newer.addCallback(self._again, request, token)
         return None
+
+    def _certified(self, request: Request) -> bool:
+        """Take the client for whom its certificate names, as long as that is good."""
+        claims: Claims | None = getattr(request.transport, "certified", None)
+        now = self._now()
+        if claims is None or claims.expires <= now:
+            return False
+        if self._revocations.revoked(claims, now):
+            raise Unauthorized("The certificate's subject is revoked", (CHALLENGE,))
+        request.claims = claims
+        request.role = claims.role
+        return True
 
     def _again(self, _: None, request: Request, token: str) -> None:
         try:

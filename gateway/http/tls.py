@@ -128,6 +128,11 @@ class TLSTransport(TLSMemoryBIOProtocol):
     """
 
     factory: TLSFactory
+    _begun = False
+
+    def makeConnection(self, transport: Any) -> None:
+        super().makeConnection(transport)
+        self._begun = not self.disconnecting  # whom the gateway turns away at once has not failed
 
     @cached_property
     def certified(self) -> Claims | None:
@@ -137,7 +142,7 @@ class TLSTransport(TLSMemoryBIOProtocol):
         return identify(certificate.to_cryptography()) if identify is not None and certificate is not None else None
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if not self._handshakeDone:
+        if self._begun and not self._handshakeDone:
             self.factory.failed(self, self._reason or reason)
         super().connectionLost(reason)
 

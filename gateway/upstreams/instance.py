@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -21,10 +22,11 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import ClientFactory, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gateway.core.certificates import KeyPair, read_pair
 from gateway.core.errors import UpstreamFailed, UpstreamTimeout
 from gateway.http.upstream import UpstreamConnection
 
@@ -51,6 +53,19 @@ def shown(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def own_certificate(path: str) -> KeyPair | None:
+    """The certificate and key in a PEM file, to show to instances that ask for one; None when there is no path.
+
+    :raises OSError: when it cannot be read.
+    :raises ValueError: when it has none, or no key that belongs to it.
+    """
+    if not path:
+        return None
+    with open(path, "rb") as file:
+        pem = file.read()
+    return read_pair(pem, pem)
+
+
 class Instance:
     """An ``http://host:port`` or ``https://host:port`` that answers for an upstream.
 
@@ -60,6 +75,8 @@ class Instance:
     :param trust: the authorities an https instance's certificate is held against; None for the platform's.
     :param keep_alive: seconds an idle connection is kept.
     :param max_idle: how many idle connections are kept.
+    :param certificate: what is shown to an https instance that asks for a certificate.
+    :param server_name: what an https instance is asked for, and its certificate held against; ``""`` for its host.
     """
 
     def __init__(
@@ -71,6 +88,8 @@ class Instance:
         trust: Any = None,
         weight: float = 1.0,
         address: str = "",
+        certificate: KeyPair | None = None,
+        server_name: str = "",
     ) -> None:
         parts = urlsplit(url)
         self.tls = parts.scheme == "https"
@@ -85,6 +104,8 @@ class Instance:
         self._reactor = reactor
         self._trust = trust
         self._max_idle = self._room = max_idle
+        self._certificate = certificate
+        self._server_name = server_name or self.host
         self._keep_alive = keep_alive
         self._idle: list[UpstreamConnection] = []  # the one that was used last at the end
         self._expiry: IDelayedCall | None = None
@@ -146,8 +167,20 @@ class Instance:
         connecting = _ConnectionFactory(self, attempt)
         if not self.tls:
             return connecting
-        options = optionsForClientTLS(self.host, **({} if self._trust is None else {"trustRoot": self._trust}))
-        return TLSMemoryBIOFactory(options, True, connecting)  # type: ignore[return-value]
+        secure = TLSMemoryBIOFactory(self._tls_options, True, connecting, self._reactor)
+        secure.protocol = TLSMemoryBIOProtocol  # what is written leaves at the end of the turn, collected or not
+        return secure  # type: ignore[return-value]
+
+    @cached_property
+    def _tls_options(self) -> Any:
+        """What TLS connections are made of: made once, since to read the platform's authorities takes long."""
+        more: dict[str, Any] = {}
+        if self._certificate is not None:
+            first, *chain = self._certificate.chain
+            more = {"certificate": first, "privateKey": self._certificate.key, "extraCertChain": chain}
+        return optionsForClientTLS(
+            self._server_name, self._trust, acceptableProtocols=[b"http/1.1"], extraCertificateOptions=more
+        )
 
 
 class _ConnectionFactory(ClientFactory):

@@ -32,6 +32,7 @@ class Identity:
         self._now = reactor.seconds
         self._settings = settings.api_keys
         self._records = records
+        self._certificates = settings.tls.client_auth != "none"
         self._cache = TokenCache()
         self._revocations = Revocations()
         self._api_keys = ApiKeys()
@@ -81,7 +82,13 @@ class Identity:
             return [ConcealApiKeyGuard(of.header)] if of.enabled else []
         assert self._verifier is not None
         tokens = AuthenticateGuard(
-            self._verifier, self._cache, auth == "required", self._now, self._revocations, self.keys
+            self._verifier,
+            self._cache,
+            auth == "required",
+            self._now,
+            self._revocations,
+            self.keys,
+            self._certificates,
         )
         if not of.enabled:
             return [tokens]

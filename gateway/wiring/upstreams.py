@@ -11,7 +11,7 @@ from gateway.config import Settings, Upstream
 from gateway.upstreams.affinity import affinity
 from gateway.upstreams.cluster import Cluster
 from gateway.upstreams.discovery import Discovery, Found, Place
-from gateway.upstreams.instance import Instance, authorities
+from gateway.upstreams.instance import Instance, authorities, own_certificate
 from gateway.upstreams.resolver import local_addresses, make_resolver
 
 _DNS_PORT: Final = 53
@@ -54,5 +54,12 @@ def make_discoveries(settings: Settings, reactor: Any, poller: Any, clusters: di
 
 def _maker(upstream: Upstream, poller: Any) -> Callable[..., Instance]:
     """What makes an instance of an upstream from its URL."""
-    trust = authorities(upstream.ca_file)
-    return partial(Instance, poller, keep_alive=upstream.keep_alive, max_idle=upstream.max_idle, trust=trust)
+    return partial(
+        Instance,
+        poller,
+        keep_alive=upstream.keep_alive,
+        max_idle=upstream.max_idle,
+        trust=authorities(upstream.ca_file),
+        certificate=own_certificate(upstream.client_certificate),
+        server_name=upstream.server_name,
+    )

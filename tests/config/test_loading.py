@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.config import SECURITY_HEADERS, ConfigError, Instance, Settings, load
 from gateway.config.schema import Route
+from tests.certificates import Authority
 from tests.config.keys import public_pem
 
 SECRET = "correct-horse-battery-staple-0123"
@@ -24,6 +25,7 @@ instances = ["http://core:3002"]
 prefix = "/api/users"
 upstream = "core"
 """
+WRONG = ["server.listen[0]", "server.trusted_proxies", "tls.client_ca"]
 GOOD = '[jwt]\nsecret = "${JWT_SECRET}"\n' + PARTS
 
 
@@ -316,6 +318,39 @@ class CrossCheckTests(_Loading):
         """The admin port is another one."""
         self.assertIn("server.admin", self.mistakes(GOOD + "[server]\nadmin = 'tcp:3000'")[0])
         self.assertEqual(self.load(GOOD + "[server]\nadmin = ''").server.admin, "")
+
+
+class ListenerTests(_Loading):
+    """What listeners need of other tables."""
+
+    def setUp(self) -> None:
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir()
+        (directory / "a.pem").write_bytes(Authority("servers").certificate("a"))
+        self.tls = f'[server]\nlisten = ["tcp:3000", "tls:{directory}:443"]\n'
+        self.clients = self.file(Authority("clients").pem)
+
+    def test_certificates_of_clients(self) -> None:
+        """Clients are asked for them where there is TLS and somebody who issues them."""
+        asked = f'[tls]\nclient_auth = "required"\nclient_ca = "{self.clients}"\n'
+        self.assertEqual(self.load(GOOD + self.tls + asked).tls.client_auth, "required")
+        (said,) = self.mistakes(GOOD + asked)
+        self.assertIn('tls.client_auth: "required": must be "none" where no endpoint', said)
+        (said,) = self.mistakes(GOOD + self.tls + '[tls]\nclient_auth = "optional"')
+        self.assertIn("tls.client_ca: is missing", said)
+
+    def test_one_mistake_each(self) -> None:
+        """What is wrong by itself is not said twice."""
+        wrong = '[server]\nlisten = ["tls:/nowhere:443"]\ntrusted_proxies = "x"\n[tls]\nclient_auth = "optional"\n'
+        said = self.mistakes(GOOD + wrong + 'client_ca = "/nowhere"')
+        self.assertEqual([line.partition(":")[0] for line in said], WRONG)
+
+    def test_proxies(self) -> None:
+        """A listener for proxies needs to know them, unless they come by a Unix socket."""
+        proxied = '[server]\nlisten = ["haproxy:tcp:3000"]\n'
+        self.assertIn("server.trusted_proxies: []: must name the proxies", self.mistakes(GOOD + proxied)[0])
+        self.load(GOOD + proxied + 'trusted_proxies = ["10.0.0.0/8"]')
+        self.load(GOOD + proxied.replace("tcp:3000", "unix:/run/x.sock"))
 
 
 class KeyTests(_Loading):

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.config import places, words
 from gateway.core.paths import normalize
+from tests.certificates import Authority
 from tests.config.keys import certificate
 
 
@@ -136,7 +137,7 @@ class EndpointTests(_Reading):
         self.takes(
             places.endpoint, "tcp:3000", "tcp:0:interface=127.0.0.1", "tcp6:3000", "unix:/run/smartgate.sock:mode=660",
             "systemd:domain=INET:index=0", "systemd:domain=INET6:name=web", "haproxy:tcp:3000",
-            "haproxy:systemd:domain=UNIX:index=1",
+            "haproxy:systemd:domain=UNIX:index=1", "haproxy:unix:/run/smartgate.sock",
         )  # fmt: skip
         self.takes(places.endpoint_or_none, "", "tcp:1")
 
@@ -145,7 +146,7 @@ class EndpointTests(_Reading):
         self.refuses(
             places.endpoint, "", "3000", "tcp", "http:3000", "stdio:", "tcp:", "tcp:x", "tcp:70000", "tcp:1:colour=red",
             "unix:", "systemd:INET", "systemd:domain=IPX:index=0", "haproxy:", "haproxy:3000", "haproxy:haproxy:tcp:1",
-            "ssl:443", "tcp:1:backlog=x", "tls:", "tls:443", "tls:\0:443",
+            "ssl:443", "tcp:1:backlog=x", "tls:", "tls:443", "tls:\0:443", "haproxy:ssl:443", "haproxy:tls:443",
         )  # fmt: skip
 
     def test_certificates(self) -> None:
@@ -155,9 +156,18 @@ class EndpointTests(_Reading):
         self.refuses(places.endpoint, f"tls:{directory}:443")
         pem = directory / "gateway.pem"
         pem.write_bytes(certificate())
-        self.takes(places.endpoint, f"tls:{directory}:443", f"ssl:443:privateKey={pem}")
+        self.takes(
+            places.endpoint, f"tls:{directory}:443", f"tls:{directory}", rf"haproxy:tls:{directory}:443:interface=\:\:",
+            f"tls:{directory}:systemd:domain=INET:name=https", f"tls:{directory}:unix:/run/x.sock",
+            f"ssl:443:privateKey={pem}",
+        )  # fmt: skip
+        self.refuses(places.endpoint, f"tls:{directory}:port", f"tls:{directory}:443:colour=red")
+        self.refuses(places.endpoint, f"tls:{directory}:70000", f"tls:{directory}:systemd:domain=IPX:index=0")
         pem.write_bytes(b"nothing")
         self.refuses(places.endpoint, f"ssl:443:privateKey={pem}")
+        error = self.assertRaises(ValueError, places.endpoint, f"tls:{directory}:443")
+        right = "tls: followed by a directory of certificates with their keys: "
+        self.assertEqual(str(error), f"{right}{pem} has no certificate in PEM")
         self.flushWarnings()  # Twisted's own, about what it reads certificates with
 
     @given(st.text(st.sampled_from("tcpunixsl:=0a\\/"), max_size=16))
@@ -181,6 +191,28 @@ class FileTests(_Reading):
         path.write_bytes(certificate())
         self.takes(places.ca_file, str(path), "")
 
+    def test_revocation_lists(self) -> None:
+        """A file of lists has one."""
+        path = Path(self.mktemp())
+        path.write_bytes(Authority("x").revocations())
+        self.takes(places.crl_file, str(path), "")
+        path.write_bytes(certificate())
+        self.refuses(places.crl_file, str(path))
+
+    def test_key_pairs(self) -> None:
+        """A certificate's file has its key as well; what is wrong with it is said."""
+        path = Path(self.mktemp())
+        path.write_bytes(certificate())
+        self.takes(places.key_pair_file, str(path), "")
+        path.write_bytes(Authority("x").pem)
+        error = self.assertRaises(ValueError, places.key_pair_file, str(path))
+        self.assertIn("this one has no private key", str(error))
+
+    def test_server_names(self) -> None:
+        """A host's name, without a port."""
+        self.takes(places.server_name, "core.internal", "192.0.2.1", "")
+        self.refuses(places.server_name, "core:443", "a b", "https://core")
+
 
 class WordTests(_Reading):
     """Names, and lists of them."""
@@ -198,6 +230,11 @@ class WordTests(_Reading):
         """A value cannot end its line."""
         self.takes(words.field_value, "", "0", "max-age=1; includeSubDomains")
         self.refuses(words.field_value, "a\r\nb", "a\n", " a", "a ", "ä", "\0")
+
+    def test_subjects(self) -> None:
+        """Whom a certificate names fits a line, and may have spaces."""
+        self.takes(words.subject, "machine 1", "spiffe://example.com/x")
+        self.refuses(words.subject, "", "a\nb", "x" * 256)
 
     def test_methods(self) -> None:
         """Methods are upper case."""

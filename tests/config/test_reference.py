@@ -14,6 +14,7 @@ from gateway import config
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 TABLES: dict[str, type[BaseModel]] = {
     "[server]": config.Server,
+    "[tls]": config.Tls,
     "[addresses]": config.Addresses,
     "[bans]": config.Bans,
     "[redis]": config.Redis,

@@ -46,6 +46,7 @@ class FakeRequest:
         self.route = SimpleNamespace(websocket=websocket)
         self.repeated = {b"authorization"} if repeated else set()
         self.asked: list[bytes] = []
+        self.transport = SimpleNamespace()
 
     def field(self, name: bytes) -> bytes | None:
         self.asked.append(name)
@@ -85,8 +86,10 @@ class AuthenticateCase(SynchronousTestCase):
         self.now = NOW
         self.guard = self.make()
 
-    def make(self, required: bool = True, keys: Any = None) -> AuthenticateGuard:
-        return AuthenticateGuard(self.verifier, self.cache, required, lambda: self.now, self.revocations, keys)
+    def make(self, required: bool = True, keys: Any = None, certificates: bool = False) -> AuthenticateGuard:
+        return AuthenticateGuard(
+            self.verifier, self.cache, required, lambda: self.now, self.revocations, keys, certificates
+        )
 
     def passes(self, request: FakeRequest, guard: AuthenticateGuard | None = None) -> FakeRequest:
         """The guard lets it pass at once."""
@@ -335,3 +338,51 @@ class RevocationTests(AuthenticateCase):
         """It has no name, whatever its tokens say."""
         self.revoke("revoked:key:mine")
         self.passes(FakeRequest("Bearer " + token(head={"kid": "mine"})))
+
+
+class CertificateTests(AuthenticateCase):
+    """Clients that have shown a certificate."""
+
+    def check(self, claims: Claims | None, authorization: str | None = None, **options: Any) -> FakeRequest:
+        """What comes of a request on a connection whose certificate names somebody."""
+        guard = self.make(**{"certificates": True} | options)
+        request: Any = FakeRequest(authorization)
+        request.transport = SimpleNamespace(certified=claims)
+        guard.check(request)
+        return request  # type: ignore[no-any-return]
+
+    machine = Claims("machine", "service", "", NOW - 60, NOW + 60)
+
+    def test_named(self) -> None:
+        """The client is whom its certificate names."""
+        request = self.check(self.machine)
+        self.assertEqual((request.claims, request.role), (self.machine, "service"))
+
+    def test_token_first(self) -> None:
+        """A token counts instead, and one that is not valid is refused."""
+        request = self.check(self.machine, f"Bearer {token()}")
+        assert request.claims is not None
+        self.assertEqual(request.claims.subject, "ann")
+        self.assertRaises(Unauthorized, self.check, self.machine, "Bearer x.y.z")
+        self.assertRaises(Unauthorized, self.check, self.machine, "Basic x")
+
+    def test_nobody(self) -> None:
+        """Without a certificate, or one that names somebody, it is a guest."""
+        self.assertRaises(Unauthorized, self.check, None)
+        self.assertIsNone(self.check(None, required=False).claims)
+
+    def test_ended(self) -> None:
+        """A certificate that ends while its connection is open is none any more."""
+        ended = Claims("machine", "service", "", NOW - 60, NOW)
+        self.assertRaises(Unauthorized, self.check, ended)
+
+    def test_revoked(self) -> None:
+        """Nor is one that began before its subject was revoked."""
+        self.revocations.tell("revoked:user:machine", str(NOW), None, NOW)
+        self.assertRaises(Unauthorized, self.check, self.machine, required=False)
+        later = Claims("machine", "service", "", NOW + 1, NOW + 60)
+        self.assertEqual(self.check(later).claims, later)
+
+    def test_not_asked_for(self) -> None:
+        """Where the configuration does not ask for certificates they say nothing."""
+        self.assertRaises(Unauthorized, self.check, self.machine, certificates=False)

@@ -122,6 +122,18 @@ class FailureTests(TLSCase):
         connection.connectionLost(Failure(ConnectionAborted()))
         self.assertEqual(self.said(), [("192.0.2.7", "it did not end in time", 0)])
 
+    def test_turned_away(self) -> None:
+        """Whom the gateway does not want to hear has not failed."""
+
+        class TurnedAway(Protocol):
+            def connectionMade(self) -> None:
+                transport: Any = self.transport
+                transport.abortConnection()
+
+        self.factory.wrappedFactory = Factory.forProtocol(TurnedAway)
+        self.connect().connectionLost(Failure(ConnectionAborted()))
+        self.assertEqual((self.said(), self.factory.failures), ([], 0))
+
     def test_gone(self) -> None:
         """Who comes and goes, as load balancers do to see whether somebody is there, is not worth a line."""
         self.connect().transport.loseConnection()

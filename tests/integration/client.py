@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 
 class Answer(NamedTuple):
@@ -129,7 +129,7 @@ class Client:
         """Leave."""
         self.socket.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

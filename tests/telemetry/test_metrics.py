@@ -141,6 +141,11 @@ class ReadingTests(MetricsCase):
         for reason, number in numbers.items():
             self.assertEqual(self.value("smartgate_shed_total", reason=reason), number)
 
+    def test_labelled(self) -> None:
+        """Of what there are several, each is told with its label."""
+        self.metrics.gauges("days", "Days left.", "file", lambda: {"a": 1.0, "b": 2.0})
+        self.assertEqual([self.value("smartgate_days", file=name) for name in "ab"], [1, 2])
+
     def test_build(self) -> None:
         """The version that runs is told."""
         self.assertEqual(self.value("smartgate_build_info", version=__version__), 1)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cryptography.x509 import load_pem_x509_certificate
+from OpenSSL import SSL
+from OpenSSL.crypto import X509
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.internet.error import TimeoutError as ConnectTimeout
@@ -17,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.core.errors import UpstreamFailed, UpstreamTimeout
 from gateway.http.upstream import UpstreamConnection
-from gateway.upstreams.instance import Instance, authorities
+from gateway.upstreams.instance import Instance, authorities, own_certificate
 from tests.certificates import Authority
 from tests.upstreams.network import Network, Resolver, Transport
 
@@ -256,18 +259,22 @@ class TLSTests(InstanceCase):
         path.write_bytes(b"\n".join(certificates))
         return authorities(str(path))
 
-    def server(self, pem: bytes) -> Any:
-        """The server's side of TLS."""
+    def server(self, pem: bytes, clients: bytes = b"") -> Any:
+        """The server's side of TLS, which wants a certificate of ``clients`` where there are any."""
         path = Path(self.mktemp())
         path.write_bytes(pem)
         options: Any = DefaultOpenSSLContextFactory(path, path)
+        if clients:
+            context = options.getContext()
+            context.get_cert_store().add_cert(X509.from_cryptography(load_pem_x509_certificate(clients)))
+            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         return TLSMemoryBIOFactory(options, False, Factory.forProtocol(Protocol)).buildProtocol(None)
 
-    def shake(self, instance: Instance, pem: bytes) -> Any:
+    def shake(self, instance: Instance, pem: bytes, clients: bytes = b"") -> Any:
         """Connect to a server with this certificate, and shake hands."""
         done = instance.connect(3)
         attempt = self.network.attempts[-1]
-        server, client = self.server(pem), attempt.buildProtocol(None)  # type: ignore[arg-type]
+        server, client = self.server(pem, clients), attempt.buildProtocol(None)  # type: ignore[arg-type]
         pump = connect(server, FakeTransport(server, True), client, FakeTransport(client, False), greet=False)
         self.assertNoResult(done)
         pump.flush()
@@ -279,6 +286,23 @@ class TLSTests(InstanceCase):
         done = self.shake(instance, self.authority.certificate("192.0.2.1"))
         self.assertIsInstance(self.successResultOf(done), UpstreamConnection)
         self.nothing_waits()
+
+    def test_own_certificate(self) -> None:
+        """Who wants to know who the gateway is sees its certificate."""
+        path = Path(self.mktemp())
+        path.write_bytes(self.authority.certificate("gateway") + Authority("between").pem)
+        options: Any = {"trust": self.trust(self.authority.pem), "certificate": own_certificate(str(path))}
+        instance = self.make("https://192.0.2.1", **options)
+        pem = self.authority.certificate("192.0.2.1")
+        self.successResultOf(self.shake(instance, pem, self.authority.pem))
+        self.successResultOf(self.shake(instance, pem))
+        self.assertIsNone(own_certificate(""))
+
+    def test_server_name(self) -> None:
+        """Where the configuration has one, the certificate is held against it instead of the host."""
+        instance = self.make("https://192.0.2.1", trust=self.trust(self.authority.pem), server_name="core.internal")
+        self.successResultOf(self.shake(instance, self.authority.certificate("core.internal")))
+        self.failureResultOf(self.shake(instance, self.authority.certificate("192.0.2.1")), UpstreamFailed)
 
     def test_any_authority_of_the_file(self) -> None:
         """Every certificate in the file is an authority."""
