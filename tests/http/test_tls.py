@@ -42,10 +42,15 @@ class TLSCase(SynchronousTestCase):
         self.directory = CertificateDirectory(str(self.path), authorities)
         self.factory = TLSFactory(self.directory, Factory.forProtocol(Protocol), self.clock, identify)
 
-    def connect(self, asking: SSL.Connection | None = None) -> Any:
-        """A connection whose handshake has gone as far as it goes."""
+    def connect(self, asking: SSL.Connection | None = None, loses: bool = True) -> Any:
+        """A connection whose handshake has gone as far as it goes.
+
+        :param loses: whether the transport is gone as soon as it is told to be.
+        """
         transport: Any = StringTransportWithDisconnection(peerAddress=IPv4Address("TCP", "192.0.2.7", 4000))
         transport.abortConnection = lambda: None
+        if not loses:
+            transport.loseConnection = lambda: None
         connection: Any = self.factory.buildProtocol(transport.getPeer())
         transport.protocol = connection
         connection.makeConnection(transport)
@@ -117,8 +122,7 @@ class FailureTests(TLSCase):
 
     def test_aborted(self) -> None:
         """So is one that took too long."""
-        connection = self.connect()
-        connection.transport.loseConnection = lambda: None
+        connection = self.connect(loses=False)
         connection.connectionLost(Failure(ConnectionAborted()))
         self.assertEqual(self.said(), [("192.0.2.7", "it did not end in time", 0)])
 
@@ -131,7 +135,7 @@ class FailureTests(TLSCase):
                 transport.abortConnection()
 
         self.factory.wrappedFactory = Factory.forProtocol(TurnedAway)
-        self.connect().connectionLost(Failure(ConnectionAborted()))
+        self.connect(loses=False).connectionLost(Failure(ConnectionAborted()))
         self.assertEqual((self.said(), self.factory.failures), ([], 0))
 
     def test_gone(self) -> None:
