@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from gateway.core.certificates import KeyPair, named, read_certificates, read_pair, read_revocations
-from gateway.http.tls import ClientPolicy, make_context
+from gateway.http.tls import ClientPolicy, accept, make_context
 
 T = TypeVar("T")
 
@@ -184,7 +184,7 @@ class CertificateDirectory:
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         """The connection for a new client; the name it asks for is heard, and its certificate chosen, later."""
-        return SSL.Connection(self._made[min(self._made)].context, None)
+        return accept(self._made[min(self._made)].context, protocol)
 
     def renew(self) -> None:
         """Take what has changed; what is wrong with it is logged once."""

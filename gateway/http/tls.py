@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -22,9 +22,6 @@ from gateway.http.seldom import Seldom
 
 if TYPE_CHECKING:
     from gateway.core.tokens import Claims
-
-PROTOCOLS: Final = (b"http/1.1",)
-"""What is spoken behind TLS (ALPN, RFC 7301), the preferred first."""
 
 _CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: forward secrecy and authenticated encryption (RFC 9325 section 4.2); all of TLS 1.3's have both."""
@@ -100,9 +97,17 @@ def _ask_for_certificates(context: SSL.Context, policy: ClientPolicy) -> None:
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
 
 
+def accept(context: SSL.Context, transport: TLSTransport) -> SSL.Connection:
+    """OpenSSL's side of a new client's transport."""
+    connection = SSL.Connection(context, None)
+    connection.set_app_data(transport)
+    return connection
+
+
 def _protocol(connection: SSL.Connection, offered: list[bytes]) -> bytes:
     """The protocol that both speak; none ends the handshake (RFC 7301 section 3.2)."""
-    for protocol in PROTOCOLS:
+    transport: TLSTransport = connection.get_app_data()
+    for protocol in transport.factory.speaks:
         if protocol in offered:
             return protocol
     raise SSL.Error([("", "", "no application protocol")])
@@ -151,8 +156,9 @@ class TLSFactory(TLSMemoryBIOFactory):
     """Makes connections of clients secure.
 
     :param contexts: makes their OpenSSL connections.
-    :param inner: who serves them.
+    :param inner: who serves them, and says which protocols it speaks.
     :param identify: finds out who a client is by its certificate; None when no client is asked for one.
+    :ivar speaks: what is spoken behind TLS, the preferred first.
     :ivar failures: how many handshakes have failed.
     """
 
@@ -164,6 +170,7 @@ class TLSFactory(TLSMemoryBIOFactory):
     ) -> None:
         super().__init__(contexts, False, inner, clock)
         self.identify = identify
+        self.speaks: Sequence[bytes] = inner.acceptableProtocols()
         self.failures = 0
         self._told = Seldom(clock)
 

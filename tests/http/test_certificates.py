@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.http.certificates import DAY, CertificateDirectory, ClientAuthorities, read_files
 from tests.certificates import Authority
-from tests.http.tls import shake
+from tests.http.tls import TAKEN, shake
 from tests.logs import observed
 
 AUTHORITY = Authority("authority")
@@ -129,18 +129,18 @@ class RenewTests(DirectoryCase):
 
     def test_nothing_new(self) -> None:
         """Files that have not changed are not read."""
-        before = self.directory.serverConnectionForTLS(None).get_context()
+        before = self.directory.serverConnectionForTLS(TAKEN).get_context()
         self.directory.renew()
-        self.assertIs(self.directory.serverConnectionForTLS(None).get_context(), before)
+        self.assertIs(self.directory.serverConnectionForTLS(TAKEN).get_context(), before)
 
     def test_changed(self) -> None:
         """New connections get what stands there now; one that was begun goes on with what it has."""
-        begun = self.directory.serverConnectionForTLS(None).get_context()
+        begun = self.directory.serverConnectionForTLS(TAKEN).get_context()
         self.write("a.pem", self.certificate("new", "a"))
         self.write("b.pem", self.certificate("b"))
         self.directory.renew()
         self.assertEqual((self.shown(self.directory, "a"), self.shown(self.directory, "b")), ("new", "b"))
-        self.assertIsNot(self.directory.serverConnectionForTLS(None).get_context(), begun)
+        self.assertIsNot(self.directory.serverConnectionForTLS(TAKEN).get_context(), begun)
 
     def test_broken(self) -> None:
         """A broken file leaves its certificate as it was, takes nothing from the others, and is logged once."""

@@ -24,6 +24,15 @@ from tests.logs import observed
 AUTHORITY = Authority("authority")
 
 
+class Speaking(Factory):
+    """Serves clients, in a way that nobody else knows."""
+
+    protocol = Protocol
+
+    def acceptableProtocols(self) -> list[bytes]:
+        return [b"hush"]
+
+
 class TLSCase(SynchronousTestCase):
     """A listener with one certificate, and a client."""
 
@@ -40,7 +49,7 @@ class TLSCase(SynchronousTestCase):
         authorities = ClientAuthorities(str(self.path / "authority"), "", False) if clients else None
         identify = ClientNames("cn", {"machine": "service"}, False).claims if clients else None
         self.directory = CertificateDirectory(str(self.path), authorities)
-        self.factory = TLSFactory(self.directory, Factory.forProtocol(Protocol), self.clock, identify)
+        self.factory = TLSFactory(self.directory, Speaking(), self.clock, identify)
 
     def connect(self, asking: SSL.Connection | None = None, loses: bool = True) -> Any:
         """A connection whose handshake has gone as far as it goes.
@@ -68,11 +77,20 @@ class ProtocolTests(TLSCase):
     """What is spoken behind TLS."""
 
     def test_agreed(self) -> None:
-        """HTTP/1.1, or nothing that was spoken of."""
-        self.assertEqual(
-            shake(self.directory, "a", protocols=(b"spdy/1", b"http/1.1")).get_alpn_proto_negotiated(), b"http/1.1"
-        )
-        self.assertEqual(shake(self.directory, "a").get_alpn_proto_negotiated(), b"")
+        """What the listener likes best of what the client speaks, or nothing that was spoken of."""
+        for offered, agreed in (
+            ((b"spdy/1", b"http/1.1"), b"http/1.1"),
+            ((b"http/1.1", b"h2"), b"h2"),
+            ((), b""),
+        ):
+            shaken = shake(self.directory, "a", protocols=offered)
+            self.assertEqual(shaken.get_alpn_proto_negotiated(), agreed)
+
+    def test_what_the_listener_speaks(self) -> None:
+        """It is who serves the clients that knows."""
+        asking = client("a", protocols=(b"h2", b"hush"))
+        self.connect(asking)
+        self.assertEqual(asking.get_alpn_proto_negotiated(), b"hush")
 
     def test_not_agreed(self) -> None:
         """A client that offers other protocols alone is refused."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 
 from gateway.core.certificates import read_pair
+
+TAKEN: Any = SimpleNamespace(factory=SimpleNamespace(speaks=[b"h2", b"http/1.1"]))
+"""The protocol of a connection that a listener has taken."""
 
 
 def client(name: str | None, certificate: bytes = b"", protocols: tuple[bytes, ...] = ()) -> SSL.Connection:
@@ -64,8 +68,7 @@ def shake(
 
     :raises SSL.Error: when the server's side fails.
     """
-    protocol: Any = None
-    server, asking = creator.serverConnectionForTLS(protocol), client(name, certificate, protocols)
+    server, asking = creator.serverConnectionForTLS(TAKEN), client(name, certificate, protocols)
     server.set_accept_state()
     for _ in range(3):
         advance(asking)

@@ -15,6 +15,8 @@ from threading import Event
 from typing import Any, NamedTuple
 
 from cryptography import x509
+from h2.connection import H2Connection
+from h2.events import ResponseReceived
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Authority
@@ -355,6 +357,26 @@ class ClientCertificateTests(SynchronousTestCase):
         head = platform.origin.received[-1]
         self.assertIn(b"\r\nX-User-Id: machine-1\r\nX-User-Role: service\r\n", head)
         self.assertNotIn(b"root", head)
+
+    def test_http2(self) -> None:
+        """In HTTP/2 it counts for every stream."""
+        security = context(CLIENTS.certificate("machine-1"))
+        security.set_alpn_protocols(["h2", "http/1.1"])
+        wire = H2Connection()
+        wire.initiate_connection()
+        pseudo = ((":method", "GET"), (":scheme", "https"), (":authority", "a.example.com"), (":path", "/closed"))
+        for stream in (1, 3):
+            wire.send_headers(stream, pseudo, end_stream=True)
+        answers: dict[int, list[tuple[bytes, bytes]]] = {}
+        with TLSClient(optional().tls, security=security) as client:
+            client.send(wire.data_to_send())
+            while len(answers) < 2:
+                for event in wire.receive_data(client.some(65536)):
+                    if isinstance(event, ResponseReceived):
+                        answers[event.stream_id] = list(event.headers)
+        for fields in answers.values():
+            self.assertEqual(fields[0], (b":status", b"200"))
+            self.assertIn(b"strict-transport-security", dict(fields))
 
     def test_without_a_role(self) -> None:
         """Who has no role is known, but may not do what takes one."""
