@@ -19,7 +19,7 @@ from gateway.config import PLACES, ConfigError, Settings, load, place
 from gateway.http.poller import Poller
 from gateway.http.request import Request
 from gateway.http.site import Site
-from gateway.http.transport import keep_alive
+from gateway.http.transport import prepare
 from gateway.resources.health import Health, MetricsResource, Ready
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import destination, observer
@@ -170,7 +170,7 @@ class Gateway(service.Service):
     def _listening(self, port: Any) -> None:
         if getattr(port, "transport", None) is tcp.Server:  # a UNIX socket's is another
             port.transport = self._poller.accept
-            keep_alive(port.socket, self._settings.server.send_timeout)
+            prepare(port.socket, self._settings.server.send_timeout)
         self._ports.append(port)
 
     def stopService(self) -> Deferred[Any]:

@@ -35,6 +35,7 @@ from gateway.guards.keys import MAX_AGE
 from gateway.http import site
 from gateway.http.poller import Poller
 from gateway.http.proxy_protocol import ProxyProtocolFactory
+from gateway.http.transport import BACKLOG
 from gateway.tap import Gateway, Options, makeService
 from gateway.wiring import upstreams
 from gateway.wiring.listeners import RENEWED
@@ -259,11 +260,12 @@ class ListenTests(GatewayCase):
             [self.connect(peer=peer).aborted for peer in ("192.0.2.1", "192.0.2.1", "192.0.2.2")], [False, True, False]
         )
 
-    def test_gone_peers(self) -> None:
-        """The kernel asks silent peers whether they are there, and does not send into the void for long."""
+    def test_listening_sockets(self) -> None:
+        """Many may wait there; the kernel asks silent peers whether they are there, and sends no one much in vain."""
         port = Mock(transport=tcp.Server)
         self.patch(self.reactor, "listenTCP", lambda *_, **__: port)
         self.start(server={"admin": "", "send_timeout": "7s"})
+        port.socket.listen.assert_called_once_with(BACKLOG)
         options = {call.args[:2]: call.args[2] for call in port.socket.setsockopt.call_args_list}
         self.assertEqual(options[socket.SOL_SOCKET, socket.SO_KEEPALIVE], 1)
         self.assertEqual(options[socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT], 7000)

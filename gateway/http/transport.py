@@ -21,6 +21,10 @@ GATHERED: Final = 64
 """Pieces that are handed to one system call, at most; the kernel's own limit (IOV_MAX) is 1024."""
 
 
+BACKLOG: Final = 4096
+"""Connections that may wait to be accepted, and as many as net.core.somaxconn allows: beyond that a client waits 1 s.
+Twisted's own 50 are gone in a turn of the reactor."""
+
 KEEP_ALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 """A silent peer is probed after 60 s, and every 10 s from then on."""
 
@@ -96,11 +100,13 @@ class _Transport(tcp.Connection):
         return None
 
 
-def keep_alive(listening: socket.socket, unanswered: float) -> None:
-    """Let the kernel end the connections of peers that are gone without a word; accepted sockets inherit it (tcp(7)).
+def prepare(listening: socket.socket, unanswered: float) -> None:
+    """Make a listening socket ready for very many clients, of whom some go without a word; accepted sockets inherit how
+    the kernel finds out (tcp(7)).
 
     :param unanswered: seconds after which a peer is gone that acknowledges nothing of what it was sent.
     """
+    listening.listen(BACKLOG)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEP_ALIVE.items():
         listening.setsockopt(socket.IPPROTO_TCP, option, value)
