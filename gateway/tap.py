@@ -27,6 +27,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.wiring.bans import Banning
 from gateway.wiring.bridges import make_bridges
 from gateway.wiring.descriptors import enough_for
+from gateway.wiring.health import tell_clusters
 from gateway.wiring.identity import Identity
 from gateway.wiring.listeners import Listeners
 from gateway.wiring.routes import Routes, admin_tree
@@ -114,6 +115,7 @@ class Gateway(service.Service):
         tell.gauge("open_connections", "Connections of clients.", lambda: len(site.channels))
         tell.counts("connections_refused", "Connections not taken.", "reason", site.connections.refused)
         tell.gauge("open_websockets", "WebSockets that are bridged.", lambda: len(self._bridges))
+        tell_clusters(self._clusters, tell)
         tell.count("access_log_dropped", "Access-log lines that could not be written.", lambda: log.dropped)
 
     # -- one request ----------------------------------------------------------------------------------------------
@@ -153,6 +155,8 @@ class Gateway(service.Service):
             discovery.start()
         self._site.connections.most = enough_for(self._settings.server.max_connections)
         self._overload.start()
+        for cluster in self._clusters.values():
+            cluster.start()
         for text in self._settings.server.listen:
             self._listen(text, self._site)
         if self._settings.server.admin:

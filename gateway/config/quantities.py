@@ -68,6 +68,11 @@ def limit(value: object) -> int | None:
     return None if value == "unlimited" else _count(value, 1, 'a whole number of requests, 1 or more, or "unlimited"')
 
 
+def part(value: object) -> float:
+    """A part of something: 0.2, or ``"0.2"``, is a fifth of it."""
+    return _amount(value, {"": 1.0}, 1.0, True, "a number from 0 to 1")
+
+
 def workers(value: object) -> int | Literal["auto"]:
     """A number of processes, or ``"auto"``."""
     return "auto" if value == "auto" else _count(value, 0, 'a number of processes, 0 or more, or "auto"')
@@ -102,6 +107,7 @@ def _duration(value: object) -> float:
 Seconds = Annotated[float, PlainValidator(_duration)]
 SecondsOrZero = Annotated[float, PlainValidator(_duration_or_zero)]
 Bytes = Annotated[int, PlainValidator(size)]
+Part = Annotated[float, PlainValidator(part)]
 Limit = Annotated[int | None, PlainValidator(limit)]
 Weight = Annotated[int, PlainValidator(weight)]
 Workers = Annotated[int | Literal["auto"], PlainValidator(workers)]

@@ -32,6 +32,7 @@ from gateway.config.quantities import (
     Count,
     CountOrZero,
     Limit,
+    Part,
     Seconds,
     SecondsOrZero,
     SubscriberPrefix,
@@ -295,6 +296,30 @@ def _one_each(value: tuple[Instance, ...]) -> tuple[Instance, ...]:
     return value
 
 
+class Ejection(_Table):
+    """When an instance is used no more because of what requests to it were answered; a count of 0 is never."""
+
+    failures: CountOrZero = 5
+    errors: CountOrZero = 3
+    time: Seconds = 30.0
+    max_time: Seconds = 300.0
+
+
+class Retries(_Table):
+    """How many requests may be sent once more at a time."""
+
+    budget: Part = 0.2
+    minimum: CountOrZero = 3
+
+
+class UpstreamLimits(_Table):
+    """What an upstream may have at a time, in each process."""
+
+    connections: Count = 8192
+    pending: CountOrZero = 1024
+    requests: Count = 4096
+
+
 class Upstream(_Table):
     """A service and its instances; either they are named, or found by DNS."""
 
@@ -312,6 +337,10 @@ class Upstream(_Table):
     ca_file: CaFile = ""
     client_certificate: KeyPairFile = ""
     server_name: ServerName = ""
+    slow_start: SecondsOrZero = 10.0
+    ejection: Ejection = Ejection()
+    retries: Retries = Retries()
+    limits: UpstreamLimits = UpstreamLimits()
 
 
 _Roles = Annotated[tuple[Name, ...], Several]

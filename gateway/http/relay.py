@@ -2,167 +2,83 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
-
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
+from typing import TYPE_CHECKING, Final
 
 from gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimeout
+from gateway.http.tries import IDEMPOTENT, TRIES, Tries, Way
 from gateway.http.upstream import Framing, UpstreamConnection
 
 if TYPE_CHECKING:
     from gateway.http.request import Request
 
-IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
-"""Methods whose request may be sent once more (RFC 9110 section 9.2.2)."""
-
-TRIES = 2
+KEPT: Final = 64 * 1024
+"""Bytes of a request's body that are kept until it is answered, in case it must be sent once more."""
 
 
-class Instance(Protocol):
-    """What a relay asks of an instance of an upstream."""
-
-    name: str
-    active: int
-
-    def take(self) -> UpstreamConnection | None:
-        """An idle connection, if there is one."""
-
-    def connect(self, timeout: float) -> Deferred[UpstreamConnection]:
-        """A new connection.
-
-        :raises UpstreamFailed: (the Deferred fails with it, or with UpstreamTimeout) when there is none to be had.
-        """
-
-    def give_back(self, connection: UpstreamConnection) -> None:
-        """A connection whose exchange is over."""
-
-
-class Way(Protocol):
-    """What a route decides about its relays."""
-
-    connect_timeout: float
-    first_byte_timeout: float
-    idle_timeout: float
-
-    def choose(self, request: Request, tried: Any) -> Instance:
-        """An instance for the request; not ``tried``, where there is another.
-
-        :raises GatewayError: when there is none.
-        """
-
-    def request_head(self, request: Request, instance: Any) -> bytes:
-        """The head as the instance gets it."""
-
-    def answer_lines(self, request: Request, fields: list[tuple[bytes, bytes]]) -> tuple[bytes, Framing]:
-        """The header lines that go on to the client, and how the answer's body is framed by the instance.
-
-        :raises UpstreamFailed: when that cannot be told.
-        """
-
-    def failed(self, relay: Relay, reason: str) -> None:
-        """Something went wrong with the instance: a short label for the metrics."""
-
-
-class Relay:
+class Relay(Tries):
     """Carries one request to an instance and its answer back, with back-pressure both ways.
 
-    A connection attempt that failed is made again on another instance, whatever the method: nothing was sent. A
-    pooled connection that turns out to be dead before it answered is replaced by a new one when the method is
-    idempotent and the request has no body. Everything else ends in an error, or, once the answer has begun, in a cut
-    connection.
+    What fails before anything was heard may be tried once more; everything else ends in an error, or, once the answer
+    has begun, in a cut connection.
     """
 
     __slots__ = (
         "_chunked",
-        "_connecting",
-        "_connection",
         "_framing",
         "_head_seen",
+        "_kept",
+        "_kept_size",
         "_out",
-        "_request",
-        "_reused",
         "_sent_all",
-        "_since",
         "_started",
-        "_tries",
-        "_way",
-        "instance",
     )
 
     def __init__(self, way: Way, request: Request) -> None:
-        self._way = way
-        self._request = request
-        self._connection: UpstreamConnection | None = None
-        self._connecting: Deferred[UpstreamConnection] | None = None
-        self._tries = 0
-        self._reused = False
+        super().__init__(way, request)
         self._sent_all = False
         self._head_seen = False
         self._chunked = False
+        self._kept: list[bytes] | None = None
         self._out: list[bytes] = []
-        self.instance: Any = None
 
     # -- the way there --------------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Find a connection and send the request on it."""
-        self._tries += 1
-        self._request.relay = self
-        try:
-            instance = self.instance = self._way.choose(self._request, self.instance)
-        except GatewayError as error:
-            self.instance = None
-            self._refuse(error)
-            return
-        instance.active += 1
-        self._request.upstream = instance.name
-        connection = instance.take()
-        if connection is not None:
-            self._reused = True
-            self._send(connection)
-        else:
-            self._connect()
-
-    def _connect(self) -> None:
-        self._reused = False
-        self._connecting = connecting = self.instance.connect(self._way.connect_timeout)
-        connecting.addCallbacks(self._connected, self._not_connected)
-
-    def _connected(self, connection: UpstreamConnection) -> None:
-        self._connecting = None
-        self._send(connection)
-
-    def _not_connected(self, failure: Failure) -> None:
-        self._connecting = None
-        if self.instance is None:
-            return  # the client left meanwhile
-        error = failure.value if isinstance(failure.value, GatewayError) else UpstreamFailed()
-        self._way.failed(self, "connect_timeout" if isinstance(error, UpstreamTimeout) else "connect")
-        self.instance.active -= 1
-        if self._tries < TRIES:
-            self.start()
-        else:
-            self.instance = None
-            self._refuse(error)
 
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         request = self._request
         self._started = self._since = request.channel.site.clock.seconds()
-        head = self._way.request_head(request, self.instance)
-        if request.body_complete and not request.body and not request.chunked_body:
+        connection.request(self, self._way.request_head(request, self.instance))
+        if self._sent_all:
+            self._send_kept()
+        elif request.body_complete and not request.body and not request.chunked_body:
             self._sent_all = True
-            connection.request(self, head)
-            return
+        else:
+            self._send_body()
+
+    def _send_body(self) -> None:
+        request = self._request
         self._chunked = request.chunked_body
-        connection.request(self, head)
+        if request.method in IDEMPOTENT:
+            self._kept, self._kept_size = [], 0
         if request.expects_continue and not request.body_received:
             request.channel.interim(100, b"Continue", b"")
         request.stream_to(self)
 
+    def _send_kept(self) -> None:
+        """The body once more, which a request without one has not."""
+        pieces, self._kept = self._kept, None
+        for piece in pieces or ():
+            self.body_data(piece)
+        self.body_end()
+
     def body_data(self, data: bytes) -> None:
         connection = self._connection
+        if self._kept is not None:
+            self._kept_size += len(data)
+            if self._kept_size <= KEPT:
+                self._kept.append(data)
+            else:
+                self._kept = None
         if connection is not None:
             self._since = self._request.channel.site.clock.seconds()
             connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)  # type: ignore[union-attr]
@@ -194,12 +110,16 @@ class Relay:
                 lines, _ = self._way.answer_lines(request, fields)
                 request.channel.interim(status, reason, lines)
             return Framing.NONE
-        self._head_seen = True
+        if status >= 500 or self.instance.health.doubtful:
+            self._judge(status)
+        if self._retrying:
+            self._retried()
         way = self._way
         request.upstream_time = request.channel.site.clock.seconds() - self._started
         lines, framing = way.answer_lines(request, fields)
         if framing is Framing.CHUNKED and not http_1_1:
             raise UpstreamFailed("The service behind this path sent an answer whose length cannot be told")
+        self._head_seen = True
         self._framing = Framing.LENGTH
         if request.method == b"HEAD" or status in (204, 304):
             framing = Framing.NONE
@@ -236,58 +156,104 @@ class Relay:
         request.done()
 
     def answer_failed(self, error: GatewayError) -> None:
-        request = self._request
         connection, self._connection = self._connection, None
-        again = (
-            self._reused
-            and connection is not None
-            and not connection.heard
+        if self._head_seen:
+            self._failed("body")
+            self._refuse(error)
+        elif connection is not None:
+            self._lost(connection, error, "" if self._reused and not connection.heard else "no_answer")
+
+    # -- failures -------------------------------------------------------------------------------------------------
+
+    def _judge(self, status: int) -> None:
+        """Tell of an answer that says something of the instance.
+
+        :raises UpstreamFailed: when it was bad, the instance was on trial, and another one can be asked.
+        """
+        instance, connection = self.instance, self._connection
+        health = self._way.upstream.health
+        trial = instance.health.trying
+        health.answered(instance, status)
+        if trial and instance.health.ejected and connection is not None and health.others(instance):
+            connection.heard = False  # the gateway took the risk, not the client, who hears nothing of it
+            if self._repeatable(connection):
+                self._reused = True
+                raise UpstreamFailed
+            connection.heard = True
+
+    def _failed(self, reason: str) -> None:
+        """The instance did not answer, or not to the end; that is its fault if it had the whole request."""
+        self._way.failed(reason)
+        if self._sent_all:
+            self._way.upstream.health.failed(self.instance)
+
+    def _repeatable(self, connection: UpstreamConnection) -> bool:
+        """Whether what was sent may be sent once more (RFC 9110 section 9.2.2)."""
+        request = self._request
+        return (
+            not connection.heard
             and self._sent_all
+            and self._tries < TRIES
             and request.method in IDEMPOTENT
-            and not request.body_received
+            and (self._kept is not None or not request.body_received)
         )
-        if again:
-            self._connect()
-            return
-        self._way.failed(self, "body" if self._head_seen else "no_answer")
-        self.instance.active -= 1
-        self.instance = None
-        self._refuse(error)
+
+    def _lost(self, connection: UpstreamConnection, error: GatewayError, reason: str) -> None:
+        """Nothing, or half a head, was answered.
+
+        :param reason: for the metrics; none when it was a pooled connection that was dead already.
+        """
+        if reason:
+            self._failed(reason)
+        if self._repeatable(connection) and (not reason or self._way.upstream.health.others(self.instance)):
+            self._again(error, same_will_do=not reason)
+            self._retry()
+        else:
+            self._refuse(error)
 
     def check(self, now: float) -> None:
         """Give up an instance that does not answer in time, and an answer that stopped coming or being read."""
-        if self._connection is None:
-            return  # attempts to connect have a timer of their own
+        connection = self._connection
+        if connection is None:
+            self._waited(now)
+            return
         waited = now - self._since
         if not self._head_seen:
             if waited >= self._way.first_byte_timeout:
-                self._way.failed(self, "timeout")
-                self._release(abort=True)
-                self._refuse(UpstreamTimeout())
+                self._cut()
+                self._lost(connection, UpstreamTimeout(), "timeout")
+            elif self.instance.health.silent:
+                self._move(connection)
         elif waited >= self._way.idle_timeout:
-            self._way.failed(self, "idle")
+            self._way.failed("idle")
             self._release(abort=True)
             self._request.abort()
 
-    def _refuse(self, error: GatewayError) -> None:
-        request = self._request
-        request.relay = request.sink = None
-        request.decided_by = request.decided_by or "proxy"
-        request.refuse(error)
+    def _move(self, connection: UpstreamConnection) -> None:
+        """Wait no longer for an instance that answers nobody, where another can be asked."""
+        circuit = self._circuit
+        if self._repeatable(connection) and self._way.upstream.health.others(self.instance) and circuit.retries.take():
+            self._cut()
+            self._again(UpstreamTimeout(), same_will_do=False)
+            self._retrying = True
+            self._try()
 
     def _release(self, abort: bool = False) -> None:
         """Let go of the connection and of everything that waits for it."""
-        self._request.relay = self._request.sink = None
-        connection, self._connection = self._connection, None
-        instance, self.instance = self.instance, None
-        if instance is not None:
-            instance.active -= 1
+        request = self._request
+        request.relay = request.sink = None
+        instance = self.instance
+        self._leave()
+        self._finish()
+        connection = self._connection
         if connection is None:
             return
         if abort or not self._sent_all:
-            connection.abort()
-        elif connection.release():
-            if self._request.channel.output_full:
+            self._cut()
+            return
+        self._connection = None
+        if connection.release():
+            if request.channel.output_full:
                 # It was paused for this client, not for the next one.
                 connection.transport.resumeProducing()  # type: ignore[union-attr]
             instance.give_back(connection)
@@ -311,4 +277,5 @@ class Relay:
 
     def end(self, error: GatewayError) -> None:
         self.client_gone()
-        self._refuse(error)
+        self._request.decided_by = self._request.decided_by or "proxy"
+        self._request.refuse(error)

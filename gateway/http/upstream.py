@@ -12,6 +12,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from gateway.core.circuit import Slots
 from gateway.core.errors import UpstreamFailed
 
 HEAD_LIMIT = 64 * 1024
@@ -77,7 +78,11 @@ class UpstreamConnection(Protocol):
         self.reusable = True
         self.idle_since = 0.0
         self.heard = False
-        """Whether anything of the current exchange's answer has come."""
+        """Whether anything that may be the current exchange's answer has come."""
+        self.slots: Slots | None = None
+        """Where it counts as long as it lives."""
+        self._fresh = True
+        self._answered = False
         self._parser = HttpResponseParser(self)
         self._head_bytes = 0
         self._in_body = False
@@ -92,12 +97,13 @@ class UpstreamConnection(Protocol):
     def request(self, reader: AnswerReader, data: bytes) -> None:
         """Send the head, or more, of a request whose answer ``reader`` gets."""
         self.reader = reader
-        self.heard = False
+        self.heard = self._answered = False
         self.transport.write(data)  # type: ignore[union-attr]
 
     def release(self) -> bool:
         """The exchange is over; returns whether the connection can serve another. If not, it is cut."""
         self.reader = None
+        self._fresh = False
         if self.reusable:
             return True
         self.abort()
@@ -110,6 +116,13 @@ class UpstreamConnection(Protocol):
         transport: Any = self.transport
         if transport is not None:
             transport.abortConnection()
+        self.ended()
+
+    def ended(self) -> None:
+        """It counts no more; harmless when it did not."""
+        slots, self.slots = self.slots, None
+        if slots is not None:
+            slots.free()
 
     # -- the transport --------------------------------------------------------------------------------------------
 
@@ -155,9 +168,12 @@ class UpstreamConnection(Protocol):
             reader.answer_end()
         else:
             reader.answer_failed(UpstreamFailed("The service behind this path closed the connection"))
+        self.ended()
 
     def _fail(self, message: str) -> None:
         reader = self.reader
+        if not self._fresh and not self._answered:
+            self.heard = False  # what is no answer at all is the rest of the exchange before
         self.abort()
         if reader is not None:
             reader.answer_failed(UpstreamFailed(message))
@@ -202,7 +218,7 @@ class UpstreamConnection(Protocol):
             raise UpstreamFailed("The service behind this path gave an answer that is not HTTP/1")
         if status < 200 and any(name.lower() in _FRAMING_FIELDS for name, _ in self._fields):
             raise UpstreamFailed("The service behind this path sent an interim answer with a body")
-        self._in_body = True
+        self._in_body = self._answered = True
         self._head_bytes = 0
         framing = self.reader.answer_head(  # type: ignore[union-attr]
             status, self._reason, self._fields, version == "1.1"

@@ -16,6 +16,7 @@ from gateway.core.frames import PING, Ending, FrameReader, close_frame, control_
 
 if TYPE_CHECKING:
     from gateway.http.request import Request
+    from gateway.http.timeouts import Timeouts
     from gateway.resources.bridges import Bridges
 
 MAX_FRAGMENTS: Final = 65536
@@ -192,6 +193,17 @@ class Bridge:
         self.request: Request | None = None
         """What opened it."""
         self._expiry: IDelayedCall | None = None
+        self.idle: Timeouts[Bridge] | None = None
+        """Where it waits for its idle timeout."""
+        self._received = 0
+        self._quiet = 0
+
+    def half_idle(self) -> bool:
+        """Half an idle timeout has passed: returns whether a byte came since the one before the last."""
+        received = self.client.received + self.upstream.received
+        self._quiet = self._quiet + 1 if received == self._received else 0
+        self._received = received
+        return self._quiet < 2
 
     def expire_in(self, seconds: float) -> None:
         """Close the bridge (1008) when the token that opened it expires."""

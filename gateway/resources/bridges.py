@@ -11,7 +11,7 @@ from gateway.core.frames import Ending
 from gateway.core.pace import Pace
 from gateway.http.timeouts import Timeouts
 from gateway.http.transport import unsent
-from gateway.resources.bridge import Bridge, Side, attach
+from gateway.resources.bridge import GOING_AWAY, Bridge, Side, attach
 
 if TYPE_CHECKING:
     from gateway.http.request import Request
@@ -55,17 +55,26 @@ class Bridges:
         self._min_rate = min_rate
         self._paces: dict[Side, Pace] = {}
         self._slow: Timeouts[Side] = Timeouts(clock, send_timeout, self._look)
+        self._idle: dict[float, Timeouts[Bridge]] = {}  # by half the idle timeout: there are as many as routes say
         self._closed: Ending | None = None
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def join(self, client: Any, upstream: Any, over: Callable[[Bridge], None]) -> Bridge:
+    def join(self, client: Any, upstream: Any, over: Callable[[Bridge], None], idle_timeout: float = 0.0) -> Bridge:
         """Join two transports, both past their handshake.
 
         :param over: called once, when both connections have ended.
+        :param idle_timeout: seconds without a byte of either peer, answers to pings included, after which both are
+            closed (up to half as much later); 0 for never.
         """
         bridge = Bridge(self, over)
+        if idle_timeout:
+            half = idle_timeout / 2
+            bridge.idle = self._idle.get(half) or self._idle.setdefault(
+                half, Timeouts(self.clock, half, self._half_idle)
+            )
+            bridge.idle.start(bridge)
         self._open[bridge] = False
         attach(client, bridge.client)
         attach(upstream, bridge.upstream)
@@ -105,6 +114,8 @@ class Bridges:
         """Both connections of a bridge have ended."""
         self._open.pop(bridge, None)
         self._close_timeouts.stop(bridge)
+        if bridge.idle is not None:
+            bridge.idle.stop(bridge)
 
     def quiet(self, side: Side) -> None:
         """Nothing more will be heard from a side."""
@@ -126,6 +137,12 @@ class Bridges:
             self._slow.start(side)
         else:
             side.abort()
+
+    def _half_idle(self, bridge: Bridge) -> None:
+        if bridge.half_idle() and bridge.idle is not None:
+            bridge.idle.start(bridge)
+        else:
+            bridge.close(Ending(GOING_AWAY, "nothing was sent for too long"))
 
     def _half_period(self, side: Side) -> None:
         if side.half_period():

@@ -52,6 +52,9 @@ class Upgrading(Protocol):
     def upstream_refused(self, answer: bytes) -> None:
         """The upstream has answered, or begun to answer, something else."""
 
+    def upstream_heard(self) -> None:
+        """The upstream has begun to answer."""
+
     def answer_failed(self, error: GatewayError) -> None:
         """The upstream's connection was lost, or cut because its 101 was not right."""
 
@@ -99,11 +102,13 @@ class Asking(WebSocketClientProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Autobahn reads nothing but a 101 of a sane size."""
+        if self._upgrade is None:
+            return  # it was cut
+        self._upgrade.upstream_heard()
         start = self.data + data
         if not (_SWITCHING.startswith(start) or start.startswith(_SWITCHING)):
             upgrade, self._upgrade = self._upgrade, None
-            if upgrade is not None:
-                upgrade.upstream_refused(start)
+            upgrade.upstream_refused(start)
             return
         if len(start) > HEAD_LIMIT and b"\r\n\r\n" not in start[:HEAD_LIMIT]:
             self.failHandshake("too large a head")
@@ -120,6 +125,10 @@ class Asking(WebSocketClientProtocol):
         upgrade, self._upgrade = self._upgrade, None
         rest, self.data = self.data, b""
         upgrade.upstream_accepted(self._subprotocol, rest)  # type: ignore[union-attr]
+
+    def forget(self) -> None:
+        """The connection is cut, and nobody wants to hear how it ends."""
+        self._upgrade = None
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         upgrade, self._upgrade = self._upgrade, None

@@ -112,8 +112,7 @@ class ReverseProxyResource(Resource):
         self.connect_timeout = settings.connect_timeout
         self.first_byte_timeout = settings.first_byte_timeout
         self.idle_timeout = settings.idle_timeout
-        self.choose = cluster.choose
-        self._cluster = cluster
+        self.upstream = cluster
         self.settings = settings
         self._report = report
         self._rules: dict[bytes, tuple[int, bytes]] = {}
@@ -226,6 +225,6 @@ class ReverseProxyResource(Resource):
             self._rules[name] = known
         return known
 
-    def failed(self, relay: Relay, reason: str) -> None:
+    def failed(self, reason: str) -> None:
         """An instance failed."""
-        self._report(self._cluster.name, reason)
+        self._report(self.upstream.name, reason)

@@ -15,7 +15,7 @@ from gateway.core.headers import nominated
 from gateway.http.relay import Relay
 from gateway.http.upstream import UpstreamConnection
 from gateway.resources.bridge import Bridge, attach
-from gateway.resources.handshake import Answer, ask
+from gateway.resources.handshake import Answer, Asking, ask
 from gateway.resources.proxy import own_fields
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Upgrade(Relay):
         self._answered: Deferred[Answer] = Deferred()
         self._rest = b""
         self._bridge: Bridge | None = None
+        self._asking: Asking | None = None
+        self._bridged: UpstreamConnection | None = None
 
     # -- the client's handshake -----------------------------------------------------------------------------------
 
@@ -63,14 +65,20 @@ class Upgrade(Relay):
         self._started = self._since = self._leaf.clock.seconds()
         transport: Any = connection.transport
         transport.unregisterProducer()
-        attach(transport, ask(self._leaf.clock, self._offer, self))
+        self._asking = ask(self._leaf.clock, self._offer, self)
+        connection.heard = False
+        attach(transport, self._asking)
 
     def wishes(self) -> ConnectingRequest:
         host, port = self._leaf.host_and_port(self._request, self.instance)
         return ConnectingRequest(host, port, self._target, self._fields, protocols=self._offer)
 
+    def upstream_heard(self) -> None:
+        if self._connection is not None:
+            self._connection.heard = True
+
     def upstream_refused(self, answer: bytes) -> None:
-        connection = self._connection
+        connection, self._asking = self._connection, None
         if connection is not None:
             connection.reader = self
             attach(connection.transport, connection)
@@ -81,23 +89,35 @@ class Upgrade(Relay):
             return  # cut in the meantime
         request = self._request
         request.upstream_time = self._leaf.clock.seconds() - self._started
+        if self.instance.health.doubtful:
+            self._judge(101)
         self._rest = rest
         self._answered.callback((subprotocol, answer_fields(request)))
 
     def answer_failed(self, error: GatewayError) -> None:
-        if self._connection is not None:  # else it was cut here
+        connection, self._asking = self._connection, None
+        if connection is not None:
+            connection.ended()
             super().answer_failed(error)
+
+    def _cut(self) -> None:
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.forget()
+        super()._cut()
 
     # -- both -----------------------------------------------------------------------------------------------------
 
     def accepted(self, answer: bytes) -> None:
         request, leaf, connection = self._request, self._leaf, self._connection
         self._connection = None
+        self._bridged = connection
+        self._finish()  # an open socket is no request, and has its connection for itself
         request.startedWriting = 1
         request.status = 101
         client, held = request.channel.detach()
         client.write(answer)
-        self._bridge = bridge = leaf.bridges.join(client, connection.transport, self._over)  # type: ignore[union-attr]
+        self._bridge = bridge = leaf.bridges.join(client, connection.transport, self._over, leaf.idle_timeout)  # type: ignore[union-attr]
         bridge.request = request
         request.log_more = ',"event":"open"'
         leaf.opened(request)
@@ -117,7 +137,8 @@ class Upgrade(Relay):
 
     def _over(self, bridge: Bridge) -> None:
         request = self._request
-        self.instance.active -= 1
+        self._leave()
+        self._bridged.ended()  # type: ignore[union-attr]
         request.sent = bridge.upstream.received
         code = bridge.ending.code  # type: ignore[union-attr]
         request.log_more = f',"event":"close","received":{bridge.client.received},"closeCode":{code}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -15,6 +16,10 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 """Upper bounds in seconds."""
 
 Reading = Callable[[], float]
+Labels = str | tuple[str, ...]
+"""The name of a label, or the names of several."""
+Numbers = Mapping[Any, float]
+"""Numbers by the value of their label, or the values of their labels."""
 _Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
 
@@ -26,7 +31,7 @@ class Metrics:
         self._upstream_errors: dict[tuple[str, str], int] = {}
         self._refusals: dict[tuple[str, int], int] = {}
         self._readings: list[tuple[_Family, str, str, Reading]] = []
-        self._labelled: list[tuple[_Family, str, str, str, Callable[[], Mapping[str, float]]]] = []
+        self._labelled: list[tuple[_Family, str, str, Labels, Callable[[], Numbers]]] = []
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -54,15 +59,19 @@ class Metrics:
 
     def counts(self, name: str, text: str, label: str, numbers: Mapping[str, float]) -> None:
         """Tell numbers that only grow, by a label, and that somebody else counts into ``numbers``."""
-        self._labelled.append((CounterMetricFamily, f"smartgate_{name}", text, label, lambda: numbers))
+        self.counted(name, text, label, lambda: numbers)
+
+    def counted(self, name: str, text: str, labels: Labels, read: Callable[[], Numbers]) -> None:
+        """Tell as many such numbers as somebody else knows: ``read`` returns them by the values of ``labels``."""
+        self._labelled.append((CounterMetricFamily, f"smartgate_{name}", text, labels, read))
 
     def gauge(self, name: str, text: str, read: Reading) -> None:
         """Tell a number that goes up and down and that somebody else knows."""
         self._readings.append((GaugeMetricFamily, f"smartgate_{name}", text, read))
 
-    def gauges(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
-        """Tell as many such numbers as somebody else knows: ``read`` returns them by the values of ``label``."""
-        self._labelled.append((GaugeMetricFamily, f"smartgate_{name}", text, label, read))
+    def gauges(self, name: str, text: str, labels: Labels, read: Callable[[], Numbers]) -> None:
+        """Tell as many such numbers as somebody else knows: ``read`` returns them by the values of ``labels``."""
+        self._labelled.append((GaugeMetricFamily, f"smartgate_{name}", text, labels, read))
 
     def collect(self) -> Iterator[Metric]:
         """All families, for prometheus_client."""
@@ -93,8 +102,12 @@ class Metrics:
         yield from (durations, requests, refusals, errors, build)
         for family, name, text, read in self._readings:
             yield family(name, text, value=read())
-        for family, name, text, label, read_all in self._labelled:
-            told = family(name, text, labels=(label,))
-            for value, number in read_all().items():
-                told.add_metric((value,), number)
+        for family, name, text, labelled, read_all in self._labelled:
+            told = family(name, text, labels=_several(labelled))
+            for values, number in read_all().items():
+                told.add_metric(_several(values), number)
             yield told
+
+
+def _several(one_or_more: Labels) -> tuple[str, ...]:
+    return (one_or_more,) if isinstance(one_or_more, str) else one_or_more

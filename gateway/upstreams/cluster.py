@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from gateway.core.balance import POLICIES
+from gateway.core.circuit import Circuit
 from gateway.core.errors import Unavailable
+from gateway.http.tries import RETRY_AFTER
+from gateway.upstreams.health import ClusterHealth
 from gateway.upstreams.instance import Instance
+from gateway.upstreams.probes import Probes
 
 if TYPE_CHECKING:
     from gateway.http.request import Request
@@ -20,12 +24,24 @@ class Cluster:
     :param name: the upstream's name in the configuration.
     :param policy: a key of :data:`gateway.core.balance.POLICIES`.
     :param key: what requests that belong together have in common, for a policy that keeps them together.
+    :param circuit: its limits; the default ones when not given.
+    :param probes: who asks the instances how they are, if anybody.
     """
 
     def __init__(
-        self, name: str, instances: Sequence[Instance], policy: str, key: Callable[[Request], bytes] | None = None
+        self,
+        name: str,
+        instances: Sequence[Instance],
+        policy: str,
+        health: ClusterHealth,
+        key: Callable[[Request], bytes] | None = None,
+        circuit: Circuit | None = None,
+        probes: Probes | None = None,
     ) -> None:
         self.name = name
+        self.health = health
+        self.circuit = circuit or Circuit()
+        self._probes = probes
         self.instances: list[Instance] = []
         self._leaving: WeakValueDictionary[str, Instance] = WeakValueDictionary()  # held by their last exchanges
         self._balancer = POLICIES[policy]()
@@ -50,21 +66,37 @@ class Cluster:
             instance.drain()
         self._balancer.weighted = len({member.weight for member in members}) > 1
         self.instances = members
+        self.health.follow(members)
+        if self._probes is not None:
+            self._probes.follow(members)
+
+    def start(self) -> None:
+        """Begin to probe the instances."""
+        if self._probes is not None:
+            self._probes.start()
 
     def choose(self, request: Request, tried: Instance | None = None) -> Instance:
         """An instance for the request; not ``tried``, where there is another.
 
         :raises Unavailable: when none is known yet.
         """
-        instances = self.instances
+        instances: Sequence[Instance] = self.instances
+        if self.health.troubled:
+            instances = self.health.usable(tried is not None)
         if tried is not None and len(instances) > 1:
             instances = [instance for instance in instances if instance is not tried]
         if not instances:
-            raise Unavailable(fields=(b"Retry-After: 1\r\n",))
+            raise Unavailable(fields=RETRY_AFTER)
         key = self._key
         return self._balancer.pick(instances) if key is None else self._balancer.pick(instances, key(request))
 
+    def room(self) -> bool:
+        """Take the slot of a new connection, an idle one's where there must be; whether there was one."""
+        return self.circuit.connections.take() or any(instance.shed() for instance in self.instances)
+
     def close(self) -> None:
-        """Close all idle connections."""
+        """Probe nobody, and close all idle connections."""
+        if self._probes is not None:
+            self._probes.stop()
         for instance in self.instances:
             instance.close()

@@ -28,6 +28,7 @@ from zope.interface import implementer
 
 from gateway.core.certificates import KeyPair, read_pair
 from gateway.core.errors import UpstreamFailed, UpstreamTimeout
+from gateway.core.health import DEFAULT, Health, Rules
 from gateway.http.upstream import UpstreamConnection
 
 _TOO_LATE: Final = "The service behind this path did not take the connection in time"
@@ -77,6 +78,7 @@ class Instance:
     :param max_idle: how many idle connections are kept.
     :param certificate: what is shown to an https instance that asks for a certificate.
     :param server_name: what an https instance is asked for, and its certificate held against; ``""`` for its host.
+    :param rules: when it is used.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Instance:
         address: str = "",
         certificate: KeyPair | None = None,
         server_name: str = "",
+        rules: Rules = DEFAULT,
     ) -> None:
         parts = urlsplit(url)
         self.tls = parts.scheme == "https"
@@ -101,6 +104,7 @@ class Instance:
         self.authority = (with_port if parts.port else with_port.rpartition(":")[0]).encode()
         self.active = 0
         self.weight = weight
+        self.health = Health(rules)
         self._reactor = reactor
         self._trust = trust
         self._max_idle = self._room = max_idle
@@ -115,14 +119,25 @@ class Instance:
         return self._idle.pop() if self._idle else None
 
     def give_back(self, connection: UpstreamConnection) -> None:
-        """Keep a connection for the next request."""
+        """Keep a connection for the next request, and let one that waits for a connection know."""
         if len(self._idle) < self._room:
             self._idle.append(connection)
             connection.idle_since = self._reactor.seconds()
             if self._expiry is None:
                 self._expiry = self._reactor.callLater(self._keep_alive, self._expire)
+            if connection.slots is not None and connection.slots.waiting:
+                connection.slots.wake()
         else:
             connection.abort()
+
+    def shed(self) -> bool:
+        """Close the connection that has been idle for longest; whether there was one. Its slot is the caller's."""
+        if not self._idle:
+            return False
+        connection = self._idle.pop(0)
+        connection.slots = None
+        connection.abort()
+        return True
 
     def idle_lost(self, connection: UpstreamConnection) -> None:
         """An idle connection was closed by the instance."""

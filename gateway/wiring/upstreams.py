@@ -11,8 +11,10 @@ from gateway.config import Settings, Upstream
 from gateway.upstreams.affinity import affinity
 from gateway.upstreams.cluster import Cluster
 from gateway.upstreams.discovery import Discovery, Found, Place
+from gateway.upstreams.health import ClusterHealth
 from gateway.upstreams.instance import Instance, authorities, own_certificate
 from gateway.upstreams.resolver import local_addresses, make_resolver
+from gateway.wiring.health import make_circuit, make_probes, make_rules
 
 _DNS_PORT: Final = 53
 
@@ -26,7 +28,9 @@ def make_clusters(settings: Settings, poller: Any) -> dict[str, Cluster]:
     for upstream in settings.upstreams:
         make, key = _maker(upstream, poller), affinity(upstream.hash_on) if upstream.hash_on else None
         instances = [make(named.url, weight=named.weight) for named in upstream.instances]
-        clusters[upstream.name] = Cluster(upstream.name, instances, upstream.balance, key)
+        health = ClusterHealth(upstream.name, poller)
+        circuit, probes = make_circuit(upstream), make_probes(upstream, poller, health)
+        clusters[upstream.name] = Cluster(upstream.name, instances, upstream.balance, health, key, circuit, probes)
     return clusters
 
 
@@ -62,4 +66,5 @@ def _maker(upstream: Upstream, poller: Any) -> Callable[..., Instance]:
         trust=authorities(upstream.ca_file),
         certificate=own_certificate(upstream.client_certificate),
         server_name=upstream.server_name,
+        rules=make_rules(upstream),
     )

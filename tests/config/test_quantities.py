@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.config.quantities import count, duration, limit, size, subscriber_prefix, weight, workers
+from gateway.config.quantities import count, duration, limit, part, size, subscriber_prefix, weight, workers
 
 ANYTHING = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12), st.lists(st.integers(), max_size=2)
@@ -70,10 +70,15 @@ class QuantityTests(SynchronousTestCase):
         self.assertEqual([subscriber_prefix(32), subscriber_prefix("128")], [32, 128])
         self.refuses(subscriber_prefix, 31, 129, "wide")
 
+    def test_parts(self) -> None:
+        """Numbers from 0 to 1."""
+        self.assertEqual([part(value) for value in (0, "0.2", 1)], [0, 0.2, 1])
+        self.refuses(part, 1.1, -0.1, "20 %", True)
+
     @given(ANYTHING)
     def test_anything(self, value: object) -> None:
         """Whatever stands there is read, or refused with words; numbers that pass are within their bounds."""
-        for read in (duration, size, count(1), limit, workers):
+        for read in (duration, size, count(1), limit, workers, part):
             try:
                 number: Any = read(value)
             except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.core.balance import RoundRobin
 from gateway.core.errors import Unavailable, UpstreamFailed, UpstreamTimeout
+from gateway.http.relay import KEPT
 from gateway.http.site import Limits
 from tests.http.wire import READ, ProxyTestCase, ask, chunks, read_answers
 
@@ -341,11 +342,12 @@ class LossTests(ProxyTestCase):
         self.assertEqual(self.reports, [])
 
     def test_a_request_that_may_not_be_repeated(self) -> None:
-        """POST, or whatever has a body, is 502: it may have been served."""
+        """POST, or what has a body that is not in hand any more or not yet, is 502: it may have been served."""
         for method, lines, body in (
             ("POST", (), b""),
-            ("PUT", ("Content-Length: 5",), b"hello"),
-            ("PUT", ("Transfer-Encoding: chunked",), chunks(b"hello")),
+            ("POST", ("Content-Length: 5",), b"hello"),
+            ("PUT", (f"Content-Length: {KEPT + 1}",), b"x" * (KEPT + 1)),
+            ("PUT", ("Content-Length: 5",), b"hell"),
         ):
             self.client = self.gateway.connect()
             self.exchange(OK)
@@ -354,6 +356,38 @@ class LossTests(ProxyTestCase):
             self.origin.wires[-1].leave()
             self.after(0)
             self.assertEqual((self.code(), len(self.origin.wires)), ("UPSTREAM_UNAVAILABLE", attempts), (method, lines))
+
+    def test_a_body_in_hand(self) -> None:
+        """It is sent again as it was sent before, whichever its framing."""
+        big = b"x" * KEPT
+        for lines, body, framed in (
+            (("Content-Length: 5",), b"hello", b"hello"),
+            ((f"Content-Length: {KEPT}",), big, big),
+            (("Transfer-Encoding: chunked",), chunks(b"hello"), chunks(b"hello")),
+            (("Transfer-Encoding: chunked",), chunks(), chunks()),
+        ):
+            self.exchange(OK)
+            self.client.send(ask("/a", *lines, method="PUT", body=body))
+            self.origin.wires[-1].leave()
+            head, _, sent = self.origin.wires[-1].received.partition(b"\r\n\r\n")
+            self.assertEqual((head[:6], sent), (b"PUT /a", framed))
+            self.origin.wires[-1].send(OK)
+        self.assertEqual(self.answers(), [(200, b"ok")] * 8)
+
+    def test_the_rest_of_the_answer_before(self) -> None:
+        """Bytes that are no answer at all do not spoil the next request on their connection."""
+        self.exchange(OK)
+        self.exchange(b"stray bytes")
+        self.origin.wires[1].send(OK)
+        self.assertEqual((self.answers(), self.reports, len(self.origin.wires)), ([(200, b"ok")] * 2, [], 2))
+
+    def test_an_answer_that_is_not_http(self) -> None:
+        """On a new connection, or behind an interim answer, there is no answer before: 502."""
+        self.exchange(b"stray bytes")
+        self.exchange(OK)
+        self.exchange(b"HTTP/1.1 103 Early Hints\r\n\r\nstray bytes")
+        self.assertEqual([request.status for request in self.gateway.recorded], [502, 200, 502])
+        self.assertEqual(self.reports, ["no_answer", "no_answer"])
 
     def test_a_repetition_is_made_once(self) -> None:
         """When the new connection dies, too, that is the answer."""
@@ -376,8 +410,8 @@ class LossTests(ProxyTestCase):
             self.assertTrue(self.client.received.endswith(b"}"))
             self.assertEqual((self.gateway.recorded[-1].status, len(self.origin.wires)), (502, attempts))
 
-    def test_a_repetition_without_a_connection(self) -> None:
-        """When a new connection cannot be had there, another instance is tried."""
+    def test_another_instance_than_that_of_a_dead_connection(self) -> None:
+        """It may be dead itself, so that another one is asked where there is one."""
         self.exchange(OK, path="/two")
         self.other.at_once = self.origin.at_once = False
         self.client.send(ask("/two/skipped"))
@@ -385,7 +419,6 @@ class LossTests(ProxyTestCase):
         self.other.wires[0].send(OK)
         self.client.send(ask("/two/again"))
         self.origin.wires[0].leave()
-        self.origin.refuse(UpstreamFailed())
         self.other.wires[0].send(OK)
         self.assertEqual(self.answers(), [(200, b"ok")] * 3)
 

@@ -22,6 +22,7 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from gateway.core.addresses import Networks
+from gateway.core.circuit import Circuit
 from gateway.core.errors import NotFound
 from gateway.http.request import Request
 from gateway.http.site import Limits, Site
@@ -30,6 +31,7 @@ from gateway.resources.guarded import GuardedResource
 from gateway.resources.proxy import ProxySettings, ReverseProxyResource
 from gateway.resources.tree import Branch
 from gateway.upstreams.cluster import Cluster
+from gateway.upstreams.health import ClusterHealth
 from gateway.upstreams.instance import Instance
 
 READ = 65536
@@ -327,10 +329,12 @@ class Gateway:
             self.clock.advance(STEP)
         self.clock.advance(seconds % STEP)
 
-    def proxy(self, prefix: bytes, *instances: Origin, **settings: Any) -> list[str]:
+    def proxy(self, prefix: bytes, *instances: Origin, circuit: Circuit | None = None, **settings: Any) -> list[str]:
         """Let ``instances`` answer at ``prefix`` and below; returns the list of what will be reported of them."""
         reports: list[str] = []
-        cluster = Cluster("origins", instances, "round-robin")
+        self.cluster = Cluster(
+            "origins", instances, "round-robin", ClusterHealth("origins", self.clock), circuit=circuit
+        )
         values: dict[str, Any] = {
             "stripped_prefix": b"",
             "preserve_host": False,
@@ -339,8 +343,8 @@ class Gateway:
             "idle_timeout": 40.0,
             "security": {},
         }
-        leaf = ReverseProxyResource(
-            cluster, ProxySettings(**{**values, **settings}), lambda name, reason: reports.append(reason)
+        leaf = self.leaf = ReverseProxyResource(
+            self.cluster, ProxySettings(**{**values, **settings}), lambda name, reason: reports.append(reason)
         )
         self.plant(prefix, leaf)
         return reports

@@ -28,6 +28,7 @@ class Carrier:
         self.accepted_upstream: list[tuple[str | None, bytes]] = []
         self.refused: list[bytes] = []
         self.failed: list[GatewayError] = []
+        self.heard = False
 
     def offered(self, subprotocols: list[str]) -> Deferred[Answer]:
         self.offer = subprotocols
@@ -38,6 +39,9 @@ class Carrier:
 
     def wishes(self) -> ConnectingRequest:
         return ConnectingRequest("mcp", 3003, "/ws?x=1", {"X-Request-ID": "id"}, protocols=["mcp", "other"])
+
+    def upstream_heard(self) -> None:
+        self.heard = True
 
     def upstream_accepted(self, subprotocol: str | None, rest: bytes) -> None:
         self.accepted_upstream.append((subprotocol, rest))

@@ -20,6 +20,7 @@ from gateway.core.tokens import Claims
 from gateway.http.site import Limits, Site
 from gateway.resources.proxy import ProxySettings, ReverseProxyResource
 from gateway.upstreams.cluster import Cluster
+from gateway.upstreams.health import ClusterHealth
 from gateway.upstreams.instance import Instance
 from tests.upstreams.network import Network, Transport
 
@@ -74,7 +75,8 @@ class ProxyCase(SynchronousTestCase):
         }
 
     def leaf(self) -> ReverseProxyResource:
-        cluster = Cluster("core", [Instance(self.reactor, "http://192.0.2.1:8080")], "round-robin")
+        health = ClusterHealth("core", self.reactor)
+        cluster = Cluster("core", [Instance(self.reactor, "http://192.0.2.1:8080")], "round-robin", health)
         settings = ProxySettings(**self.settings)
         return ReverseProxyResource(cluster, settings, lambda *why: self.failures.append(why))
 

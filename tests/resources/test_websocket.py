@@ -64,7 +64,7 @@ class CheckTests(UpgradeCase):
         def choose(request: object, tried: object) -> FakeInstance:
             raise Unavailable
 
-        self.leaf.choose = choose  # type: ignore[assignment]
+        self.leaf.upstream.choose = choose  # type: ignore[assignment, method-assign]
         self.send()
         self.refused(503)
 

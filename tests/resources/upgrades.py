@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway.core.health import Health
 from gateway.core.tokens import Claims
 from gateway.http.request import Request
 from gateway.http.site import Limits, Site
@@ -18,6 +18,8 @@ from gateway.http.upstream import UpstreamConnection
 from gateway.resources.bridges import Bridges
 from gateway.resources.proxy import ProxySettings
 from gateway.resources.websocket import WebSocketResource
+from gateway.upstreams.cluster import Cluster
+from gateway.upstreams.health import ClusterHealth
 from tests.resources.wires import Wire
 
 CLIENT_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -44,6 +46,8 @@ class FakeInstance:
         self.port = 3003
         self.authority = b"mcp.internal:3003"
         self.active = 0
+        self.weight = 1.0
+        self.health = Health()
         self.idle: list[UpstreamConnection] = []
         self.attempts: list[Deferred[UpstreamConnection]] = []
         self.cancelled: list[Deferred[UpstreamConnection]] = []
@@ -61,6 +65,12 @@ class FakeInstance:
 
     def idle_lost(self, connection: UpstreamConnection) -> None:
         pass
+
+    def take_back(self) -> None:
+        """It never left."""
+
+    def close(self) -> None:
+        """No connections are idle."""
 
     def connection(self) -> tuple[UpstreamConnection, Wire]:
         """A connection that has just been made."""
@@ -83,6 +93,7 @@ class UpgradeCase(SynchronousTestCase):
     preserve_host = False
     stripped_prefix = b""
     claims: Claims | None = None
+    others: tuple[FakeInstance, ...] = ()
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -92,9 +103,11 @@ class UpgradeCase(SynchronousTestCase):
         self.opened: list[tuple[int, str]] = []
         self.recorded: list[Request] = []
         self.bridges = Bridges(self.clock, 1000, 0)
+        instances: list[Any] = [self.instance, *self.others]
+        self.cluster = Cluster("mcp-server", instances, "round-robin", ClusterHealth("mcp-server", self.clock))
         self.leaf = WebSocketResource(
             self.clock,
-            SimpleNamespace(name="mcp-server", choose=lambda request, tried: self.instance),  # type: ignore[arg-type]
+            self.cluster,
             ProxySettings(self.stripped_prefix, self.preserve_host, 3, 60, 300, {"X-Frame-Options": "DENY"}),
             lambda upstream, reason: self.failures.append(reason),
             origins=self.origins,

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.core.errors import Unavailable
 from gateway.upstreams.affinity import affinity
 from gateway.upstreams.cluster import Cluster
+from gateway.upstreams.health import ClusterHealth
 from gateway.upstreams.instance import Instance
 
 REQUEST: Any = SimpleNamespace(remote="192.0.2.9")
@@ -23,7 +24,7 @@ class ClusterTests(SynchronousTestCase):
     def make(self, count: int, policy: str = "round-robin") -> Cluster:
         reactor = MemoryReactorClock()
         self.instances = [Instance(reactor, f"http://192.0.2.{number}") for number in range(1, count + 1)]
-        return Cluster("core", self.instances, policy)
+        return Cluster("core", self.instances, policy, ClusterHealth("core", reactor))
 
     def chosen(self, cluster: Cluster, count: int, tried: Instance | None = None) -> list[str]:
         """Where so many requests would go."""
@@ -73,7 +74,7 @@ class ClusterTests(SynchronousTestCase):
     def test_key(self) -> None:
         """Requests that have something in common go to the same instance, whatever the others do."""
         instances = [instance(number) for number in range(1, 5)]
-        cluster = Cluster("core", instances, "hash", affinity("client"))
+        cluster = Cluster("core", instances, "hash", ClusterHealth("core", MemoryReactorClock()), affinity("client"))
         requests: list[Any] = [SimpleNamespace(remote=f"192.0.2.{number}") for number in range(20)]
         homes = [cluster.choose(request) for request in requests]
         self.assertEqual([cluster.choose(request) for request in requests], homes)
@@ -90,11 +91,12 @@ class MembershipTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.first, self.second = instance(1), instance(2)
-        self.cluster = Cluster("core", [self.first, self.second], "round-robin")
+        health = ClusterHealth("core", MemoryReactorClock())
+        self.cluster = Cluster("core", [self.first, self.second], "round-robin", health)
 
     def idle(self, of: Instance) -> Any:
         """A connection that wants to wait for work."""
-        connection: Any = SimpleNamespace(aborted=False)
+        connection: Any = SimpleNamespace(aborted=False, slots=None)
         connection.abort = lambda: setattr(connection, "aborted", True)
         of.give_back(connection)
         return connection

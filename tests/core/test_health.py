@@ -1,0 +1,179 @@
+"""Tests of gateway.core.health."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.core.health import FIRST_SHARE, Health, Rules
+
+RULES = Rules()
+
+
+class ProbeTests(SynchronousTestCase):
+    """What probes say."""
+
+    def test_fall_and_rise(self) -> None:
+        """Three bad probes in a row bring it down, two good ones up again; only the change is news."""
+        health = Health()
+        self.assertEqual([health.probed(good, 0) for good in (False, False, True, False, False, False, False)],
+                         [False, False, False, False, False, True, False])  # fmt: skip
+        self.assertEqual((health.up, health.usable, health.silent), (False, False, True))
+        self.assertEqual([health.probed(good, 9) for good in (True, False, True, True)], [False, False, False, True])
+        self.assertEqual((health.up, health.usable, health.silent), (True, True, False))
+
+    def test_slow_start(self) -> None:
+        """Its share grows from a tenth to the whole; one that was never down has it from the beginning."""
+        health = Health(Rules(rise=1, fall=1, slow_start=10))
+        self.assertEqual(health.share(0), 1)
+        health.probed(False, 0)
+        health.probed(True, 100)
+        self.assertEqual([health.share(now) for now in (100, 105, 110, 200)], [FIRST_SHARE, 0.55, 1, 1])
+
+    def test_no_slow_start(self) -> None:
+        """0 seconds of it are none."""
+        health = Health(Rules(rise=1, fall=1, slow_start=0))
+        health.probed(False, 0)
+        health.probed(True, 100)
+        self.assertEqual(health.share(100), 1)
+
+    def test_silent_for_two_reasons(self) -> None:
+        """What answers its probes again, but is ejected for not answering, is silent still."""
+        health = Health(Rules(rise=1, fall=1))
+        health.eject(0, silent=True)
+        health.probed(False, 1)
+        health.probed(True, 2)
+        self.assertTrue(health.silent)
+        health.trying = True
+        health.succeeded(40)
+        self.assertFalse(health.silent)
+
+
+class EjectionTests(SynchronousTestCase):
+    """What requests say."""
+
+    def test_failures(self) -> None:
+        """Five in a row are too many."""
+        health = Health()
+        self.assertEqual([health.failed() for _ in range(5)], [False] * 4 + [True])
+
+    def test_errors(self) -> None:
+        """Three in a row are too many."""
+        health = Health()
+        self.assertEqual([health.erred() for _ in range(3)], [False, False, True])
+
+    def test_success_between(self) -> None:
+        """It sets both counts back, and is news no more."""
+        health = Health(Rules(failures=2, errors=2))
+        health.failed()
+        health.erred()
+        self.assertTrue(health.doubtful)
+        self.assertFalse(health.succeeded(0))
+        self.assertEqual((health.doubtful, health.failed(), health.erred()), (False, False, False))
+
+    def test_never(self) -> None:
+        """A count of 0 turns the rule off."""
+        health = Health(Rules(failures=0, errors=0))
+        self.assertFalse(any(health.failed() or health.erred() for _ in range(100)))
+
+    def test_half_open(self) -> None:
+        """After its time one trial is due, and its success brings the instance back, slowly."""
+        health = Health()
+        self.assertEqual(health.eject(0, silent=True), 30)
+        self.assertEqual((health.usable, health.due(29), health.due(30)), (False, False, True))
+        self.assertFalse(health.succeeded(30))  # an old request's
+        health.trying = True
+        self.assertFalse(health.due(31))
+        self.assertTrue(health.succeeded(31))
+        self.assertEqual((health.usable, health.doubtful, health.share(31)), (True, False, FIRST_SHARE))
+
+    def test_failed_trial(self) -> None:
+        """One failure is enough, and old requests that fail meanwhile are none."""
+        for fail in (Health.failed, Health.erred):
+            health = Health()
+            health.eject(0, silent=True)
+            self.assertFalse(fail(health))
+            health.trying = True
+            self.assertTrue(fail(health))
+
+    def test_longer_each_time(self) -> None:
+        """30 s, 60 s, and so on, 300 s at most."""
+        health = Health()
+        self.assertEqual([health.eject(0, silent=True) for _ in range(12)], [*range(30, 301, 30), 300, 300])
+
+    def test_forgiven(self) -> None:
+        """For each 30 s that went well since its return, one ejection."""
+        for well, expected in ((0, 120), (29, 120), (30, 90), (65, 60), (1e9, 30)):
+            health = Health()
+            for _ in range(3):
+                health.eject(0, silent=True)
+            health.trying = True
+            health.succeeded(1000)
+            self.assertEqual(health.eject(1000 + well, silent=False), expected, well)
+
+
+class Life(RuleBasedStateMachine):
+    """Whatever happens to an instance, in whatever order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.health = Health(RULES)
+        self.now = 0.0
+
+    @rule(seconds=st.floats(0, 400))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(good=st.booleans())
+    def probe(self, good: bool) -> None:
+        before = self.health.up
+        assert self.health.probed(good, self.now) is (self.health.up is not before)
+
+    @rule(error=st.booleans())
+    def bad(self, error: bool) -> None:
+        if self.health.erred() if error else self.health.failed():
+            seconds = self.health.eject(self.now, not error)
+            assert RULES.time <= seconds <= RULES.max_time
+            assert not self.health.due(self.now + seconds - 0.001)
+            assert self.health.due(self.now + seconds + 0.001)
+
+    @rule()
+    def good(self) -> None:
+        trying = self.health.trying
+        assert self.health.succeeded(self.now) is trying
+
+    @rule()
+    def trial(self) -> None:
+        if self.health.due(self.now):
+            self.health.trying = True
+
+    @invariant()
+    def sane(self) -> None:
+        health = self.health
+        assert health.usable is (health.up and not health.ejected)
+        assert not (health.silent and health.usable)
+        assert health.ejected or not health.trying
+        assert health.doubtful or not health.ejected
+        assert FIRST_SHARE <= health.share(self.now) <= 1
+
+
+class LifeTests(SynchronousTestCase):
+    """Everything that may happen."""
+
+    def test_life(self) -> None:
+        """An instance is silent only while it is not used, on trial only while it is ejected, and never for ever."""
+        run_state_machine_as_test(Life)
+
+
+class ShareTests(SynchronousTestCase):
+    """Slow start."""
+
+    @given(st.floats(0, 1e6), st.floats(0, 1e3))
+    def test_never_less(self, first: float, more: float) -> None:
+        """A share only grows."""
+        health = Health(Rules(rise=1, fall=1))
+        health.probed(False, 0)
+        health.probed(True, 0)
+        self.assertLessEqual(health.share(first), health.share(first + more))
