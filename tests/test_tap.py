@@ -629,6 +629,54 @@ class TablesTests(GatewayCase):
         self.assertIn(b'{"code":"NOT_FOUND"', self.ask(start="GET /nowhere"))
 
 
+class HealthTests(GatewayCase):
+    """What the configuration says of instances, their health and their limits."""
+
+    two = {"instances": ["http://192.0.2.1:8080", "http://192.0.2.2:8080"]}
+
+    def up(self) -> list[bytes]:
+        """Whether each instance is used."""
+        metrics = self.ask(start="GET /metrics", port=9901)
+        return [line[-3:] for line in metrics.split(b"\n") if line.startswith(b"smartgate_upstream_up{")]
+
+    def test_probes(self) -> None:
+        """An instance that does not answer its probes is not used, and probed until the gateway stops."""
+        probing = {"path": "/alive", "interval": 1, "timeout": 0.5, "fall": 1}
+        gateway = self.start(upstream=self.two | {"health": probing})
+        for _ in range(20):
+            self.reactor.advance(0.1)
+            for attempt in self.network.attempts:
+                if attempt.host == "192.0.2.1" and attempt.state == "connecting":
+                    probe = attempt.accepted()
+                    self.assertTrue(probe.value().startswith(b"GET /alive HTTP/1.1\r\n"))
+                    probe.protocol.dataReceived(OK)
+        self.assertEqual(self.up(), [b"1.0", b"0.0"])
+        gateway.stopService()
+        asked = len(self.network.attempts)
+        self.reactor.pump([1] * 60)
+        self.assertEqual(len(self.network.attempts), asked)
+
+    def test_ejection(self) -> None:
+        """After so many errors an instance is not used."""
+        self.start(upstream=self.two | {"ejection": {"errors": 1}})
+        self.ask(answer=b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(self.up(), [b"0.0", b"1.0"])
+
+    def test_retries(self) -> None:
+        """Without a budget nothing is sent twice."""
+        self.start(upstream=self.two | {"connect_timeout": 0.1, "retries": {"budget": 0, "minimum": 0}})
+        client = self.send()
+        self.upstream().lost()
+        self.reactor.pump([0.1] * 3)
+        self.assertIn(b" 502 ", client.value()[:20])
+
+    def test_limits(self) -> None:
+        """Beyond them it is 503."""
+        self.start(upstream={"limits": {"connections": 1, "pending": 0}})
+        self.send()
+        self.assertEqual(self.status(), 503)
+
+
 class RedisTests(GatewayCase):
     """The store that is shared."""
 
@@ -798,6 +846,24 @@ class AdminTests(GatewayCase):
             b"smartgate_open_websockets 1.0",
             b"smartgate_open_connections 4.0",
             b"smartgate_access_log_dropped_total 0.0",
+        ):
+            self.assertIn(line + b"\n", metrics)
+
+    def test_metrics_of_upstreams(self) -> None:
+        """Which instances are used, and what is held against the limits."""
+        self.start(upstream={"instances": ["http://192.0.2.1:8080", "http://192.0.2.2:8080"]})
+        self.send()
+        self.upstream().lost()
+        self.upstream().protocol.dataReceived(OK)
+        metrics = self.ask(start="GET /metrics", port=9901)
+        for line in (
+            b'smartgate_upstream_up{instance="192.0.2.1:8080",upstream="core"} 1.0',
+            b'smartgate_upstream_requests{upstream="core"} 0.0',
+            b'smartgate_upstream_connections{upstream="core"} 1.0',
+            b'smartgate_upstream_pending{upstream="core"} 0.0',
+            b'smartgate_upstream_ejections_total{upstream="core"} 0.0',
+            b'smartgate_upstream_retries_total{upstream="core"} 1.0',
+            b'smartgate_upstream_refused_total{limit="pending",upstream="core"} 0.0',
         ):
             self.assertIn(line + b"\n", metrics)
 

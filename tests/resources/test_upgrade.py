@@ -8,7 +8,7 @@ from typing import Any
 from gateway.core.errors import Unauthorized
 from gateway.core.tokens import Claims
 from gateway.resources.bridges import CLOSE_TIMEOUT
-from tests.resources.upgrades import CLIENT_KEY, UpgradeCase, accepts, field
+from tests.resources.upgrades import CLIENT_KEY, FakeInstance, UpgradeCase, accepts, field
 from tests.resources.wires import PONG, TEXT, Frame, Wire, close, code, frame, frames
 
 TOKEN = "bearer.eyJh.eyJz.c2ln"
@@ -250,6 +250,71 @@ class RefusedTests(UpgradeCase):
         """502 when the connection ends before the 101."""
         self.asked().lose()
         self.assertEqual((self.status(), self.instance.active), (502, 0))
+
+
+class TwoInstancesTests(UpgradeCase):
+    """A second instance, which is asked when the first has not begun to answer."""
+
+    def setUp(self) -> None:
+        self.second = FakeInstance("other:3003")
+        self.others = (self.second,)
+        super().setUp()
+
+    def tearDown(self) -> None:
+        """However it went: no request counts as being under way when all have ended."""
+        self.client.lose()
+        circuit = self.cluster.circuit
+        self.assertEqual((circuit.requests, circuit.retries.taken), (0, 0))
+
+    def test_first_is_lost(self) -> None:
+        """The second one opens the socket."""
+        self.asked().lose()
+        self.switch(self.second.connected())
+        self.assertEqual((self.status(), self.instance.active, self.second.active), (101, 0, 1))
+
+    def test_first_is_silent(self) -> None:
+        """The same; what the first one still says is nobody's."""
+        first = self.asked()
+        self.clock.advance(60)
+        self.switch(first)
+        first.lose()
+        self.switch(self.second.connected())
+        self.assertEqual((self.status(), first.aborted, self.recorded), (101, True, []))
+
+    def test_first_has_begun(self) -> None:
+        """Then nobody else is asked."""
+        first = self.asked()
+        first.receive(b"HTTP/1.1 101")
+        first.lose()
+        self.assertEqual((self.status(), self.second.attempts), (502, []))
+
+    def test_trial(self) -> None:
+        """An instance that opens a socket is well; one that refuses with an error is not, and the other is asked."""
+        for well in (True, False):
+            self.setUp()
+            self.instance.health.eject(self.clock.seconds() - 30, silent=True)
+            first = self.asked()
+            if well:
+                self.switch(first)
+            else:
+                first.receive(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+                self.switch(self.second.connected())
+            self.assertEqual((self.status(), self.instance.health.ejected), (101, not well))
+            self.client.lose()
+
+    def test_connections_count(self) -> None:
+        """An open socket has its connection until it ends, and so has one that is refused or lost."""
+        slots = self.cluster.circuit.connections
+        upstream = self.open()
+        self.assertEqual((slots.taken, self.cluster.circuit.requests), (1, 0))
+        self.client.lose()
+        upstream.lose()
+        self.assertEqual(slots.taken, 0)
+        self.setUp()
+        slots = self.cluster.circuit.connections
+        self.asked().lose()
+        self.second.connected().receive(b"HTTP/1.1 403 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual((self.status(), slots.taken), (403, 0))
 
 
 class ClientGoneTests(UpgradeCase):
