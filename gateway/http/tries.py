@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
@@ -146,17 +145,17 @@ class Tries:
             self._try()
 
     def _try(self) -> None:
-        self._guarded(self._find)
-
-    def _guarded(self, step: Callable[..., None], *arguments: Any) -> None:
-        """Do a step, and answer what it raises: nobody above does, when it is not the first."""
         try:
-            step(*arguments)
-        except GatewayError as error:
-            self._refuse(error)
-        except Exception:
+            self._find()
+        except Exception as error:
+            self._raised(error)
+
+    def _raised(self, error: Exception) -> None:
+        """Answer what a step raised: nobody above does, when it is not the first one."""
+        if not isinstance(error, GatewayError):
             self._log.failure("Request {id} failed", id=self._request.id)
-            self._refuse(GatewayError())
+            error = GatewayError()
+        self._refuse(error)
 
     def _find(self) -> None:
         """:raises GatewayError: when there is no instance, or no other one, or no connection."""
@@ -195,7 +194,10 @@ class Tries:
     def _connected(self, connection: UpstreamConnection) -> None:
         self._connecting = None
         connection.slots = self._circuit.connections
-        self._guarded(self._send, connection)
+        try:
+            self._send(connection)
+        except Exception as error:
+            self._raised(error)
 
     def _not_connected(self, failure: Failure) -> None:
         self._connecting = None
@@ -229,8 +231,11 @@ class Tries:
         if retries.take():
             self._retrying = True
             self._try()
-        else:
-            self._guarded(self._wait, retries, "retries", self._error)
+            return
+        try:
+            self._wait(retries, "retries", self._error)
+        except GatewayError as error:
+            self._refuse(error)
 
     def _wait(self, queue: Slots, limit: str, error: GatewayError) -> None:
         """Wait for a slot, as long as for a connection.
