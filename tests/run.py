@@ -1,4 +1,4 @@
-"""Runs the checks and tests, and ends with their real counts: ``python -m tests.run [static] [unit] [integration]``."""
+"""Runs the checks and tests, and ends with their real counts: ``python -m tests.run [static] [unit] ...``."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def unit() -> Counts:
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
-        if "integration" not in path.parts
+        if not {"integration", "faults"} & set(path.parts)
     ]
     trial = ["twisted.trial", "--temp-directory", "_trial_temp_unit", *modules]
     counts = tests("unit tests", [*PYTHON, "coverage", "run", "-m", *trial])
@@ -128,7 +128,12 @@ def integration() -> Counts:
     )
 
 
-SUITES = {"static": static, "unit": unit, "integration": integration}
+def faults() -> Counts:
+    """Real processes that are killed, hang and break under a steady load."""
+    return tests("fault tests", [*PYTHON, "twisted.trial", "--temp-directory", "_trial_temp_faults", "tests.faults"])
+
+
+SUITES = {"static": static, "unit": unit, "integration": integration, "faults": faults}
 
 
 def main(names: list[str]) -> int:

@@ -35,10 +35,10 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 15.0) ->
         time.sleep(0.02)
 
 
-def answers(port: int) -> bool:
+def answers(port: int, host: str = "127.0.0.1") -> bool:
     """Whether somebody takes connections on ``port``."""
     try:
-        socket.create_connection(("127.0.0.1", port), 0.5).close()
+        socket.create_connection((host, port), 0.5).close()
     except OSError:
         return False
     return True
@@ -73,7 +73,7 @@ class Process:
             arguments, cwd=ROOT, stdout=self.output, stderr=self.output, env={**os.environ, **(environ or {})}
         )
 
-    def wait(self) -> None:
+    def wait(self, host: str = "127.0.0.1") -> None:
         """Wait until it listens.
 
         :raises RuntimeError: with its output, when it ended instead.
@@ -82,7 +82,7 @@ class Process:
         def up() -> bool:
             if self.child.poll() is not None:
                 raise RuntimeError(f"{self.child.args!r} ended:\n{self.said()}")
-            return answers(self.port)
+            return answers(self.port, host)
 
         wait_for(up, str(self.child.args))
 
