@@ -188,14 +188,16 @@ class Instance:
 
     @cached_property
     def _tls_options(self) -> Any:
-        """What TLS connections are made of: made once, since to read the platform's authorities takes long."""
+        """What TLS connections are made of: made once, since to read the platform's authorities takes long.
+
+        No protocol is offered (ALPN): HTTP/1.1 goes without saying, and servers of Twisted end a handshake that offers
+        what they were not told of.
+        """
         more: dict[str, Any] = {}
         if self._certificate is not None:
             first, *chain = self._certificate.chain
             more = {"certificate": first, "privateKey": self._certificate.key, "extraCertChain": chain}
-        return optionsForClientTLS(
-            self._server_name, self._trust, acceptableProtocols=[b"http/1.1"], extraCertificateOptions=more
-        )
+        return optionsForClientTLS(self._server_name, self._trust, extraCertificateOptions=more)
 
 
 class _ConnectionFactory(ClientFactory):

@@ -84,7 +84,13 @@ def start(case: SynchronousTestCase, limits: str) -> Gateway:
     origin, port, admin = Origin(), free_port(), free_port()
     process = start_gateway(CONFIG.format(port=port, admin=admin, origin=origin.port, limits=limits), port)
     case.addCleanup(process.stop)
-    return Gateway(process, admin, origin)
+    return waiting(Gateway(process, admin, origin))
+
+
+def waiting(gateway: Gateway) -> Gateway:
+    """The gateway, when it has seen the end of the connection that found it listening."""
+    wait_for(lambda: gateway.metric("open_connections") == 0, "no connection")
+    return gateway
 
 
 class Slow:
@@ -114,13 +120,17 @@ class SlowClientsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.gateway = start(self, HASTY)
 
-    def among(self, begin: bytes, byte: bytes) -> list[Slow]:
-        """Two hundred slow clients until the gateway has ended all, soon; a normal one is answered meanwhile."""
+    def among(self, begin: bytes, byte: bytes, asked: int = 0) -> list[Slow]:
+        """Two hundred slow clients until the gateway has ended all, soon; a normal one is answered meanwhile.
+
+        :param asked: how many of them the origin hears of.
+        """
         before = self.gateway.resident()
         crowd = []
         for _ in range(MANY):
             crowd.append(Slow(self.gateway.process.port, begin, byte))
             self.addCleanup(crowd[-1].socket.close)
+        wait_for(lambda: len(self.gateway.origin.received) == asked, "their requests at the origin")
         with self.gateway.client("127.0.0.2") as client:
 
             def alone() -> bool:
@@ -150,7 +160,7 @@ class SlowClientsTests(SynchronousTestCase):
         """An answer that is taken byte by byte is cut, and its instance is let go."""
         large = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE + bytes(LARGE)
         self.gateway.origin.plan(*[[large]] * MANY)
-        crowd = self.among(GET, b"")
+        crowd = self.among(GET, b"", asked=MANY)
         self.assertLess(max(len(slow.received) for slow in crowd), 10_000)
 
     def test_idle(self) -> None:
@@ -235,7 +245,7 @@ class FullTests(SynchronousTestCase):
         process = Process(["bash", "-c", command], port)
         self.addCleanup(process.stop)
         process.wait()
-        gateway = Gateway(process, admin, origin)
+        gateway = waiting(Gateway(process, admin, origin))
         crowd = gateway.clients(self, 200)
         wait_for(lambda: gateway.metric("open_connections") == 72, "seventy-two connections")
         for client in crowd:

@@ -214,7 +214,7 @@ class RetryTests(WireTestCase):
         self.assertEqual((self.ask(head("/open")).status, len(self.origin.received)), (502, 2))
 
     def test_post_is_never_retried(self) -> None:
-        """Nor PATCH, nor anything with a body."""
+        """Nor PATCH."""
         for request in (
             post("/open", b""),
             post("/open", b"x"),
@@ -223,13 +223,23 @@ class RetryTests(WireTestCase):
         ):
             self.use_a_pooled_connection()
             self.assertEqual((self.ask(request).status, len(self.origin.received)), (502, 1), request[:20])
+
+    def test_body_in_hand(self) -> None:
+        """PUT is retried with its body when that is still whole, and as it was."""
         self.use_a_pooled_connection()
-        put = head("/open", "Content-Length: 1", method="PUT") + b"x"
-        self.assertEqual((self.ask(put).status, len(self.origin.received)), (502, 1))
+        put = head("/open", "Content-Length: 4", method="PUT") + b"body"
+        self.assertEqual((self.ask(put).status, len(self.origin.received)), (200, 2))
+        self.assertEqual(self.origin.received[0], self.origin.received[1])
+        self.assertTrue(self.origin.received[0].endswith(b"body"))
+
+    def test_rest_of_the_answer_before(self) -> None:
+        """What is no answer, on a pooled connection, is no answer to this request: it is retried."""
+        self.use_a_pooled_connection(b"rest\r\n\r\n")
+        self.assertEqual((self.ask(head("/open")).status, len(self.origin.received)), (200, 2))
 
     def test_nothing_is_retried_that_was_answered(self) -> None:
-        """Not after half a head, an interim answer or nonsense."""
-        for said in (b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 102 Processing\r\n\r\n", b"nonsense\r\n\r\n"):
+        """Not after half a head, nor an interim answer."""
+        for said in (b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 102 Processing\r\n\r\n"):
             self.use_a_pooled_connection(said)
             client = self.client()
             client.send(head("/open"))
