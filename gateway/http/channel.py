@@ -354,7 +354,8 @@ class HTTPChannel(RequestReader):
         transport.unregisterProducer()
         self._deaf = True
         self._detached = True
-        self.site.detached()
+        if self._current is not None:  # else HTTP/2 was agreed on, before any request
+            self.site.detached()
         held, self._held = self._held or b"", None
         if self._paused:
             self._paused = False

@@ -10,6 +10,7 @@ from twisted.web.resource import IResource
 from gateway.core.overload import QUIET, Overload
 from gateway.http.overload import PERIOD, OverloadGuard
 from gateway.http.site import Limits, Site
+from tests.http.h2_client import Client
 from tests.http.wire import ByHand, Gateway, ask, read_answers
 
 
@@ -72,6 +73,13 @@ class OverloadTests(SynchronousTestCase):
         self.assertEqual((self.state.open, self.gateway.recorded), (0, []))
         request.channel.detached_closed(request)
         self.assertEqual((self.state.open, self.gateway.recorded), (0, [request]))
+
+    def test_http2_connections(self) -> None:
+        """A connection makes no room by choosing HTTP/2: it has asked for nothing yet."""
+        client = Client(self.gateway.site, self.clock)
+        self.assertEqual(self.state.open, 0)
+        client.begin(path="/hand")
+        self.assertEqual(self.state.open, 1)
 
     def test_health(self) -> None:
         """Probes are answered, or the gateway would be restarted for being busy."""
