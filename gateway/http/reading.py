@@ -95,6 +95,8 @@ class RequestReader(Protocol):
                 self._broken(HeadTooLarge())
         elif self._extra_bytes > HELD_LIMIT:
             self._broken(BadRequest("The chunks of the body carry too many extensions"))
+        elif self._extra_bytes < 0:
+            self._extra_bytes = 0  # what small chunks did not take is not saved up for a trailer
 
     def _broken(self, error: BaseException | None) -> None:
         """What came is not a request that can be served, and nothing after it can be told from its rest."""

@@ -84,7 +84,8 @@ class UpstreamConnection(Protocol):
         self._fresh = True
         self._answered = False
         self._parser = HttpResponseParser(self)
-        self._head_bytes = 0
+        self._bytes = 0
+        """How many came since the last piece of a body: all that could be of one header section."""
         self._in_body = False
         self._ended = False
         self._until_close = False
@@ -133,8 +134,7 @@ class UpstreamConnection(Protocol):
             self.abort()
             return
         self.heard = True
-        if not self._in_body:
-            self._head_bytes += len(data)
+        self._bytes += len(data)
         failure = ""
         try:
             self._parser.feed_data(data)
@@ -146,8 +146,8 @@ class UpstreamConnection(Protocol):
             failure = error.__context__.message
         except HttpParserError:
             failure = "The service behind this path gave an answer that is not HTTP"
-        if not self._in_body and not self._ended and self._head_bytes > HEAD_LIMIT:
-            failure = "The service behind this path sent too large a head"
+        if self._bytes > HEAD_LIMIT and not self._ended:
+            failure = "The service behind this path sent too large a head or trailer"
         # Only now, with the parser at rest, may the connection be handed to the next exchange.
         if self._ended:
             self._ended = False
@@ -219,7 +219,7 @@ class UpstreamConnection(Protocol):
         if status < 200 and any(name.lower() in _FRAMING_FIELDS for name, _ in self._fields):
             raise UpstreamFailed("The service behind this path sent an interim answer with a body")
         self._in_body = self._answered = True
-        self._head_bytes = 0
+        self._bytes = 0
         framing = self.reader.answer_head(  # type: ignore[union-attr]
             status, self._reason, self._fields, version == "1.1"
         )
@@ -231,6 +231,7 @@ class UpstreamConnection(Protocol):
         self._until_close = framing is Framing.UNTIL_CLOSE
 
     def on_body(self, data: bytes) -> None:
+        self._bytes = 0
         if self._ended:
             self.reusable = False  # bytes after an answer that has no body
         else:
@@ -238,6 +239,7 @@ class UpstreamConnection(Protocol):
 
     def on_message_complete(self) -> None:
         self._in_body = False
+        self._bytes = 0
         if self._ended or self._parser.get_status_code() < 200:
             return
         if not self._parser.should_keep_alive():

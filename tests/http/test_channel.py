@@ -420,6 +420,12 @@ class RefusalTests(ChannelTestCase):
         self.client.send(echo, b"1\r\na\r\n" * 10000, b"1\r\na\r\n" * 10000, b"0\r\n\r\n")
         self.assertEqual(self.answers(), [(200, b"/echo " + b"a" * 20000)])
 
+    def test_trailers_after_small_chunks(self) -> None:
+        """Chunks that took less than they may save nothing up for what comes behind them."""
+        sent = ask("/hand", "Transfer-Encoding: chunked", method="POST")
+        small, trailer = b"1\r\na\r\n" * 10_000, b"X: " + b"y" * 9000 + b"\r\n"
+        self.assertEqual(self.refusal(sent, small, b"0\r\n", *[trailer] * 9), (400, "BAD_REQUEST"))
+
     def test_good_requests_before_a_bad_one(self) -> None:
         """They are answered first; nothing behind it is."""
         self.client.send(ask("/hand") + ask("/echo/2") + b"hello\r\n\r\n" + ask("/echo/3"))

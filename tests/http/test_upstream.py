@@ -207,6 +207,17 @@ class NonsenseTests(ProxyTestCase):
         self.exchange(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (READ * 3) + b"x" * READ * 3)
         self.assertEqual(self.answers(), [(200, b"x" * READ * 3)])
 
+    def test_large_trailers(self) -> None:
+        """They are dropped, but held until then: what has no end ends the answer."""
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.exchange(head + b"2\r\nhe\r\n0\r\nX: " + b"x" * (READ - 100))
+        self.origin.wires[0].send(b"\r\n\r\n")
+        self.assertEqual(self.answers(), [(200, b"he")])
+        self.exchange(head + b"2\r\nhe\r\n0\r\nX: ")
+        self.assertEqual(self.client.ended, "")
+        self.origin.wires[0].send(b"x" * READ, b"x" * READ)
+        self.assertEqual((self.client.ended, self.reports), ("cut", ["body"]))
+
     def test_a_body_that_breaks_its_framing(self) -> None:
         """The client's connection is cut, without an end of the body."""
         self.exchange(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n")
