@@ -17,6 +17,7 @@ _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 _TO_ESCAPE = re.compile(rb"[^\w.~!$&'()*+,;=:@/%-]", re.ASCII)
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f\\]")
 _SEPARATORS = re.compile(rb"(?:/|%2F|%5C)+")
+_PARAMETERS = re.compile(rb"(?:;|%3B)[^/]*")
 _HIDDEN_SEPARATORS = (b"%2F", b"%5C", b"%00")
 _HIDDEN_DOTS = re.compile(rb"%00|(?:/|%2F|%5C)\.\.?(?:%2F|%5C)|(?:%2F|%5C)\.\.?(?:/|$)")
 """Dot segments that appear once an upstream decodes separators, and a NUL, which may end a path there."""
@@ -98,6 +99,16 @@ def merged(path: bytes) -> bytes | None:
         return path if plain == path else normalize(plain)
     except BadRequest:
         return None
+
+
+def loosest(path: bytes) -> bytes | None:
+    """A normalised path as the most lenient server reads it, for comparisons: as :func:`merged` does, without the
+    parameters of segments (``;x``), which Java's servers cut off, and in lower case, which Express takes for the same.
+    """
+    plain = merged(path)
+    if plain is not None and (b";" in plain or b"%3B" in plain):
+        plain = merged(_PARAMETERS.sub(b"", plain))
+    return None if plain is None else plain.lower()
 
 
 def strip_prefix(path: bytes, prefix: bytes) -> bytes:

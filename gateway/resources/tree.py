@@ -7,9 +7,10 @@ from typing import Final
 from twisted.web.resource import IResource, Resource
 
 from gateway.core.errors import BadRequest
-from gateway.core.paths import merged
+from gateway.core.paths import loosest
 
 _PERCENT: Final = ord("%")
+_SEMICOLON: Final = ord(";")
 
 
 class Branch(Resource):
@@ -24,6 +25,8 @@ class Branch(Resource):
         super().__init__()
         self.leaf = leaf
         self.inner: dict[bytes, Branch] = {}
+        self.folded: dict[bytes, Branch] = {}
+        """The same by their segments in lower case."""
         self._nowhere = leaf
 
     def plant(self, prefix: bytes, leaf: IResource, whole: bool = False) -> None:
@@ -33,7 +36,9 @@ class Branch(Resource):
         """
         branch = self
         for segment in prefix.split(b"/")[1:] if prefix != b"/" or whole else ():
-            branch = branch.inner.setdefault(segment, Branch(branch.leaf))
+            inner = branch.inner.setdefault(segment, Branch(branch.leaf))
+            branch.folded.setdefault(segment.lower(), inner)
+            branch = inner
         if whole:
             branch.exact = leaf
         else:
@@ -42,19 +47,33 @@ class Branch(Resource):
     def locate(self, path: bytes) -> IResource:
         """The leaf of the longest prefix of ``path``, on whole segments; one step a segment, however many routes.
 
-        :raises BadRequest: when an upstream that decodes separators and merges them would read a path of another leaf:
-            it would have passed the wrong guards.
+        :raises BadRequest: when a more lenient upstream would read a path of another leaf: it would have passed the
+            wrong guards.
         """
         branch = self
         for segment in path.split(b"/")[1:]:
             found = branch.inner.get(segment)
             if found is None:
-                return branch.leaf if segment and _PERCENT not in path else self._unless_crossing(path, branch.leaf)
+                plain = segment and _PERCENT not in path
+                # Where nothing is planted further down, only what is hidden behind an escape can lead elsewhere.
+                if plain and (not branch.inner or (_SEMICOLON not in path and segment.lower() not in branch.folded)):
+                    return branch.leaf
+                return self._unless_crossing(path, branch.leaf)
             branch = found
         return branch.exact or branch.leaf
 
     def _unless_crossing(self, path: bytes, leaf: IResource) -> IResource:
-        other = merged(path)
-        if other == path or leaf is self._nowhere or (other is not None and self.locate(other) is leaf):
+        other = loosest(path)
+        if leaf is self._nowhere or (other is not None and self._locate_loosely(other) is leaf):
             return leaf
         raise BadRequest("The path could be read as another one")
+
+    def _locate_loosely(self, path: bytes) -> IResource:
+        """The leaf of the longest prefix of a path in lower case."""
+        branch = self
+        for segment in path.split(b"/")[1:]:
+            found = branch.folded.get(segment)
+            if found is None:
+                break
+            branch = found
+        return branch.leaf

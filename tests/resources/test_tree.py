@@ -159,6 +159,38 @@ class CrossingTests(TestCase):
             with self.assertRaises(BadRequest, msg=path):
                 root.locate(path.encode())
 
+    def test_another_spelling_is_meant(self) -> None:
+        """Express takes any case for the same, and Java's servers cut parameters off: neither gets around a route."""
+        root = tree(*self.ROUTES)
+        for path in (
+            "/api/Admin",
+            "/api/ADMIN/keys",
+            "/api/admin;x",
+            "/api/admin;/keys",
+            "/api/admin%3Bx/keys",
+            "/api/;x/admin",
+            "/API",
+            "/Api/Admin",
+            "/api;x=1/admin",
+            "/api%2FAdmin",
+        ):
+            with self.assertRaises(BadRequest, msg=path):
+                root.locate(path.encode())
+
+    def test_another_spelling_of_no_route(self) -> None:
+        """Case and parameters are left alone where no other route comes of it, or a route has that case itself."""
+        root = tree(*self.ROUTES, "/Docs", "/docs/x", whole=("/health",))
+        for path, name in {
+            "/files/API/Admin": "/files",
+            "/files/a;v=1": "/files",
+            "/api/Keys;v=1": "/api",
+            "/api/admin/Admin;x": "/api/admin",
+            "/Docs/a": "/Docs",
+            "/docs/a": "/",
+            "/Health": "/",
+        }.items():
+            self.assertEqual(found(root, path), name, path)
+
     def test_no_route_is_meant(self) -> None:
         """What leads nowhere as it stands leads nowhere, whatever else it could be: nobody gets it."""
         root = tree("/api", "/api/admin")
