@@ -87,12 +87,10 @@ class H2Stream:
         if request.body_received > request.max_body:
             self._fail(BodyTooLarge())
             return
-        if request.sink is None:
-            request.body.append(data)
-            return
+        sink = request.sink
         if data:  # an empty chunk would be the last
-            request.sink.body_data(data)
-        if not self._hold:
+            (request.keep if sink is None else sink.body_data)(data)
+        if sink is not None and not self._hold:
             self._acknowledge()
 
     def receive_end(self) -> None:
@@ -100,7 +98,10 @@ class H2Stream:
         request = self.request
         if not request.body_complete:
             request.body_complete = True
-            if request.sink is not None:
+            # Where trailers end the body, the library does not compare.
+            if not request.finished and request.content_length not in (None, request.body_received):
+                self._fail(BadRequest("The request's body is not as long as its Content-Length says"))
+            elif request.sink is not None:
                 request.sink.body_end()
             if self._answered:
                 self._leave()

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 HELD_LIMIT = 65536
 """Bytes of a body, or after an upgrade, that are kept while nobody takes them; then reading stops."""
 
-SMALL_PIECE = 1024
-"""Bytes below which a piece of a body that waits is joined to the next: a piece of two bytes takes 50 to keep."""
-
 CHUNK_FRAMING = 16
 """Bytes that a chunk's own size line and line ends may take; what is above counts as extensions."""
 
@@ -207,11 +204,7 @@ class RequestReader(Protocol):
         if request.body_received > request.max_body:
             raise BodyTooLarge
         if request.sink is None:
-            pieces = request.body
-            if pieces and len(pieces[-1]) < SMALL_PIECE:
-                pieces[-1] += data
-            else:
-                pieces.append(data)
+            request.keep(data)
         else:
             request.sink.body_data(data)
 

@@ -10,6 +10,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from gateway.core.errors import Forbidden
 from gateway.http.h2 import STREAMS, WINDOW
+from gateway.http.request import Request
 from tests.http.h2_client import Answered, Client, frame
 from tests.http.wire import ByHand, Echo, Gateway, Origin
 
@@ -106,6 +107,30 @@ class RequestTests(H2TestCase):
         self.client.flush()
         self.assertTrue(self.origin.received.endswith(b"3\r\nabc\r\n0\r\n\r\n"))
 
+    def test_trailers_before_the_end(self) -> None:
+        """A body that they end too early is none: what comes next on the upstream's connection would be its rest."""
+        number = self.client.begin((b"content-length", b"500"), method="POST", path="/a")
+        self.client.send(number, b"abc")
+        self.client.h2.send_headers(number, [(b"x-t", b"1")], end_stream=True)
+        self.client.flush()
+        self.assertEqual(self.client.answer(number).status, 400)
+        self.assertEqual(self.origin.wires[0].ended, "cut")
+        number = self.client.begin((b"content-length", b"500"), method="POST", path="/e")
+        self.client.h2.send_headers(number, [(b"x-t", b"1")], end_stream=True)
+        self.client.flush()
+        self.assertEqual(self.client.answer(number).status, 400)
+        self.assertEqual(self.client.channel.answering, [])
+
+    def test_body_of_another_length(self) -> None:
+        """One that is shorter or longer than it says ends the connection, and its upstream's too."""
+        for body in (b"ab", b"abcd"):
+            client, self.client = self.client, self.connect()
+            wires = len(self.origin.wires)
+            number = client.begin((b"content-length", b"3"), method="POST", path="/a")
+            client.raw(frame(0, 1, number, body))
+            self.assertIsNotNone(client.ended)
+            self.assertEqual(self.origin.wires[wires].ended, "cut")
+
     def test_malformed(self) -> None:
         """A malformed request is refused, and the others go on (RFC 9113 section 8.1.1)."""
         for fields in ([(b"transfer-encoding", b"chunked")], [(b"X-A", b"1")], [(b"x-a", b"1\r\nx-b: 2")]):
@@ -160,6 +185,28 @@ class RequestTests(H2TestCase):
         self.client.send(number, b"x" * 1001)
         self.answered_early(number, 413)
         self.assertEqual(self.client.ask(path="/e").status, 200)
+
+    def waiting(self) -> tuple[int, Request]:
+        """A stream whose body nobody takes yet, and its request."""
+        leaf = ByHand()
+        self.gateway.plant(b"/h", leaf)
+        number = self.client.begin(method="POST", path="/h")
+        return number, leaf.requests[0]
+
+    def test_empty_pieces_before_the_body_is_wanted(self) -> None:
+        """They are nothing: written as a chunk, each would end the body, and its rest be taken for a request."""
+        number, request = self.waiting()
+        self.client.raw(frame(0, 0, number), frame(0, 0, number, b"x"), frame(0, 8, number, b"\2\0\0"))
+        self.client.raw(frame(0, 1, number))
+        self.assertTrue(request.body_complete)
+        self.assertEqual(request.body, [b"x"])
+
+    def test_small_pieces_before_the_body_is_wanted(self) -> None:
+        """They are joined: a piece takes more memory than its two bytes."""
+        number, request = self.waiting()
+        self.client.raw(frame(0, 0, number, b"ab") * 3000)
+        self.assertEqual(b"".join(request.body), b"ab" * 3000)
+        self.assertLess(len(request.body), 10)
 
     def test_body_before_it_is_wanted(self) -> None:
         """What comes of a body before somebody takes it waits, and no more comes than the stream's window."""
