@@ -16,7 +16,7 @@ from gateway.core.pace import Pace
 from gateway.core.paths import split_target
 from gateway.http.producing import Pull
 from gateway.http.reading import HELD_LIMIT
-from gateway.http.request import Request
+from gateway.http.request import Request, keep
 
 if TYPE_CHECKING:
     from gateway.http.h2 import H2Channel
@@ -88,9 +88,13 @@ class H2Stream:
             self._fail(BodyTooLarge())
             return
         sink = request.sink
+        if sink is None:
+            if data:
+                keep(request.body, data)
+            return
         if data:  # an empty chunk would be the last
-            (request.keep if sink is None else sink.body_data)(data)
-        if sink is not None and not self._hold:
+            sink.body_data(data)
+        if not self._hold:
             self._acknowledge()
 
     def receive_end(self) -> None:

@@ -20,7 +20,7 @@ from gateway.core.errors import (
 )
 from gateway.core.headers import FieldName, check_transfer_encoding, field_name
 from gateway.core.paths import split_target, valid_authority
-from gateway.http.request import Request
+from gateway.http.request import Request, keep
 
 if TYPE_CHECKING:
     from gateway.http.site import Site
@@ -204,7 +204,7 @@ class RequestReader(Protocol):
         if request.body_received > request.max_body:
             raise BodyTooLarge
         if request.sink is None:
-            request.keep(data)
+            keep(request.body, data)
         else:
             request.sink.body_data(data)
 

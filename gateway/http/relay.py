@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimeout
+from gateway.http.request import keep
 from gateway.http.tries import IDEMPOTENT, TRIES, Tries, Way
 from gateway.http.upstream import Framing, UpstreamConnection
 
@@ -76,7 +77,7 @@ class Relay(Tries):
         if self._kept is not None:
             self._kept_size += len(data)
             if self._kept_size <= KEPT:
-                self._kept.append(data)
+                keep(self._kept, data)
             else:
                 self._kept = None
         if connection is not None:

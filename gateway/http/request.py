@@ -29,6 +29,14 @@ _REASONS = {**RESPONSES, 426: b"Upgrade Required", 431: b"Request Header Fields 
 """Those twisted.web knows, and those it lacks (RFC 6585, RFC 9110 section 15.5.22)."""
 
 
+def keep(pieces: list[bytes], data: bytes) -> None:
+    """Add a piece of a body, never an empty one, to those that wait."""
+    if pieces and len(pieces[-1]) < SMALL_PIECE:
+        pieces[-1] += data
+    else:
+        pieces.append(data)
+
+
 class BodySink(Protocol):
     """Where a request's body goes while it arrives."""
 
@@ -145,14 +153,6 @@ class Request(server.Request):
             raise BodyTooLarge
 
     # -- the body -------------------------------------------------------------------------------------------------
-
-    def keep(self, data: bytes) -> None:
-        """Keep a piece of the body, never an empty one, until somebody takes it."""
-        pieces = self.body
-        if pieces and len(pieces[-1]) < SMALL_PIECE:
-            pieces[-1] += data
-        else:
-            pieces.append(data)
 
     def stream_to(self, sink: BodySink) -> None:
         """Hand over what came of the body, and from now on every piece as it comes."""

@@ -374,6 +374,13 @@ class LossTests(ProxyTestCase):
             self.origin.wires[-1].send(OK)
         self.assertEqual(self.answers(), [(200, b"ok")] * 8)
 
+    def test_small_pieces_of_a_body_in_hand(self) -> None:
+        """They are kept joined: a piece takes more memory than its two bytes."""
+        self.client.send(ask("/a", "Transfer-Encoding: chunked", method="PUT", body=chunks(*[b"ab"] * 3000)[:-5]))
+        [channel] = self.gateway.site.channels
+        [request] = channel.answering
+        self.assertLess(len(request.relay._kept), 10)  # type: ignore[union-attr]
+
     def test_the_rest_of_the_answer_before(self) -> None:
         """Bytes that are no answer at all do not spoil the next request on their connection."""
         self.exchange(OK)
