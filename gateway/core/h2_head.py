@@ -17,7 +17,7 @@ CONNECTION_FIELDS: Final = frozenset(
 
 _PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path"))
 _SCHEMES: Final = (b"https", b"http")
-_METHOD: Final = re.compile(rb"[A-Z][A-Z-]*")
+_METHOD: Final = re.compile(rb"[A-Z][A-Z-]{0,31}")
 _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _NOT_A_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]|\A[ \t]|[ \t]\Z")
 _REFUSED_METHODS: Final = {b"TRACE": MethodNotAllowed, b"CONNECT": NotImplementedHere}
@@ -59,6 +59,8 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], size_limit: int, fields_li
             if name in pseudo or name not in _PSEUDO or index:
                 raise BadRequest("A pseudo-field is unknown, repeated, or not before all others")
             pseudo[name] = value
+            if name == b":authority":  # what Host is
+                size = len(value)
             continue
         if _NAME.fullmatch(name) is None:
             raise BadRequest("A header field has a name that HTTP/2 does not allow")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.http.h2 import H2Channel
 
 VERSION: Final = b"HTTP/2"
+_TOLD: Final = 32  # bytes of a method that is refused
 
 
 class H2Stream:
@@ -69,7 +70,8 @@ class H2Stream:
             request.expects_continue = not complete and head.by_name.get(b"expect", b"").lower() == b"100-continue"
         except GatewayError as error:
             said = dict(headers)
-            request = Request(self, said.get(b":method", b""), said.get(b":path", b""), VERSION, [], {}, frozenset())
+            method, target = said.get(b":method", b"")[:_TOLD], said.get(b":path", b"")[: limits.target]
+            request = Request(self, method, target, VERSION, [], {}, frozenset())
             request.failure = error
         request.body_complete = complete
         request.received = self._since

@@ -119,8 +119,10 @@ class HeadTests(SynchronousTestCase):
 
     def test_limits(self) -> None:
         """Size and number of the fields, and the target's length, have the limits of HTTP/1.1."""
-        self.refused(HeadTooLarge, (b"x-a", b"x" * 94))
+        self.refused(HeadTooLarge, (b"x-a", b"x" * (94 - len("example.com"))))
         self.refused(HeadTooLarge, *[(b"x-a", b"")] * 4)
         self.refused(TargetTooLong, line=line(path=b"/" * 21))
-        read((b"x-a", b"x" * 93))
+        self.refused(HeadTooLarge, (b"x-a", b""), line=line(authority=b"a" * 101))
+        self.refused(BadRequest, line=line(method=b"A" * 33))
+        read((b"x-a", b"x" * (93 - len("example.com"))))
         read(*[(b"x-a", b"")] * 3)

@@ -107,6 +107,13 @@ class RequestTests(H2TestCase):
         self.client.flush()
         self.assertTrue(self.origin.received.endswith(b"3\r\nabc\r\n0\r\n\r\n"))
 
+    def test_what_is_told_of_a_refused_head(self) -> None:
+        """No more than any other request tells: its log line stays short."""
+        limit = self.gateway.site.limits.target
+        self.client.ask(method="M" * 9000, path="/" + "p" * limit)
+        [request] = self.gateway.recorded
+        self.assertEqual((len(request.method), len(request.path)), (32, limit))
+
     def test_trailers_before_the_end(self) -> None:
         """A body that they end too early is none: what comes next on the upstream's connection would be its rest."""
         number = self.client.begin((b"content-length", b"500"), method="POST", path="/a")
