@@ -47,6 +47,10 @@ IDENTITY_PREFIXES: Final = (b"x-user-", b"x-client-cert", b"x-ssl-", b"client-ce
 """Fields under which an upstream learns who the user is, or what certificate the client has (RFC 9440): a client that
 sets them itself could be anybody."""
 
+OVERRIDES: Final = frozenset((b"x-original-url", b"x-rewrite-url"))
+"""Request fields that some frameworks (Symfony and Zend once did) take the path from, in place of the one that was
+matched and guarded."""
+
 HTTPS_ONLY: Final = frozenset(("strict-transport-security",))
 """Fields of answers that only https may carry (RFC 6797 section 7.2)."""
 
@@ -55,6 +59,7 @@ HIDDEN: Final = frozenset((b"server", b"x-powered-by"))
 
 TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _REQUEST_ID = re.compile(rb"[0-9A-Za-z._~+/=-]{8,128}")
+_STOPPED: Final = HOP_BY_HOP | SET_BY_GATEWAY | OVERRIDES
 _KNOWN_NAMES_LIMIT: Final = 2048
 _PLAIN_CONNECTIONS: Final = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"))
 _OWS: Final = b" \t"  # all that may stand around an item of a list (RFC 9110 section 5.6.3)
@@ -73,7 +78,7 @@ class FieldName:
         self.line = name + b": "
         """How its line starts."""
         spelt = self.lower.replace(b"_", b"-")
-        self.passes = not (spelt in HOP_BY_HOP or spelt in SET_BY_GATEWAY or spelt.startswith(IDENTITY_PREFIXES))
+        self.passes = not (spelt in _STOPPED or spelt.startswith(IDENTITY_PREFIXES))
         """Whether a request's field of this name is passed on to the upstream."""
 
 

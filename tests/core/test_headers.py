@@ -41,8 +41,9 @@ class FieldNameTests(SynchronousTestCase):
             self.assertTrue(FieldName(name).passes, name)
 
     def test_what_stops(self) -> None:
-        """Fields of one connection, those the gateway writes, and who the user is: in any spelling."""
-        for name in (*HOP_BY_HOP, *SET_BY_GATEWAY, b"x-user-id", b"x-user-role", b"x-user-", *CERTIFICATE):
+        """Fields of one connection, those the gateway writes, who the user is and other paths: in any spelling."""
+        others = (b"x-user-id", b"x-user-role", b"x-user-", b"x-original-url", b"x-rewrite-url", *CERTIFICATE)
+        for name in (*HOP_BY_HOP, *SET_BY_GATEWAY, *others):
             for spelling in (name, name.upper(), name.title(), name.replace(b"-", b"_"), name.replace(b"-", b"_", 1)):
                 self.assertFalse(FieldName(spelling).passes, spelling)
 
