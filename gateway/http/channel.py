@@ -118,7 +118,7 @@ class HTTPChannel(RequestReader):
         """TLS is agreed upon, and with it what is spoken (RFC 7301)."""
         transport: Any = self.transport
         if transport.negotiatedProtocol == b"h2":
-            self.detach()
+            self._let_go()
             self.site.speak_h2(transport)
             self.site.closed(self)
 
@@ -350,17 +350,20 @@ class HTTPChannel(RequestReader):
 
         Whoever takes it ends it when the gateway stops, and says so with :meth:`detached_closed`.
         """
-        transport: Any = self.transport
-        transport.unregisterProducer()
-        self._deaf = True
-        self._detached = True
-        if self._current is not None:  # else HTTP/2 was agreed on, before any request
-            self.site.detached()
+        self.site.detached()
         held, self._held = self._held or b"", None
+        transport = self._let_go()
         if self._paused:
             self._paused = False
             transport.resumeProducing()
         return transport, held
+
+    def _let_go(self) -> Any:
+        """Have nothing more to do with the transport, which is returned."""
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        self._deaf = self._detached = True
+        return transport
 
     def detached_closed(self, request: Request) -> None:
         """The protocol that got the transport is done."""

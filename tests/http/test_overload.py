@@ -74,12 +74,15 @@ class OverloadTests(SynchronousTestCase):
         request.channel.detached_closed(request)
         self.assertEqual((self.state.open, self.gateway.recorded), (0, [request]))
 
-    def test_http2_connections(self) -> None:
-        """A connection makes no room by choosing HTTP/2: it has asked for nothing yet."""
+    def test_http2(self) -> None:
+        """To choose HTTP/2 is no request: each of its streams is one, as long as it is open."""
         client = Client(self.gateway.site, self.clock)
         self.assertEqual(self.state.open, 0)
-        client.begin(path="/hand")
-        self.assertEqual(self.state.open, 1)
+        streams = [client.whole("/hand"), client.whole("/hand")]
+        self.assertEqual(self.state.open, 2)
+        for number in streams:
+            client.reset(number)
+        self.assertEqual(self.state.open, 0)
 
     def test_health(self) -> None:
         """Probes are answered, or the gateway would be restarted for being busy."""
