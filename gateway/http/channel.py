@@ -14,7 +14,6 @@ from zope.interface import implementer
 from gateway.core.addresses import normal
 from gateway.core.errors import GatewayError
 from gateway.http.patience import check
-from gateway.http.producing import Pull
 from gateway.http.reading import HELD_LIMIT, RequestReader
 from gateway.http.request import Request
 
@@ -46,7 +45,7 @@ class HTTPChannel(RequestReader):
         self._served = False  # a request was answered
         self._detached = False  # another protocol has the transport
         self._advancing = False
-        self._stock_producer: Any = None
+        self.stock_producer: Any = None  # of a twisted.web resource that answers the current request
         self._ahead = b""  # what came behind requests that wait
         self._pace: Pace | None = None  # of a client that has to take something
         self.output_full = False
@@ -103,7 +102,7 @@ class HTTPChannel(RequestReader):
         current, self._current = self._current, None
         waiting = tuple(self._waiting)
         self._waiting.clear()
-        producer, self._stock_producer = self._stock_producer, None
+        producer, self.stock_producer = self.stock_producer, None
         if producer is not None:
             producer.stopProducing()
         if current is not None:
@@ -126,7 +125,7 @@ class HTTPChannel(RequestReader):
 
     def pauseProducing(self) -> None:
         self.output_full = True
-        producer = self._stock_producer
+        producer = self.stock_producer
         if producer is not None:
             producer.pauseProducing()
         elif self._current is not None and self._current.relay is not None:
@@ -135,7 +134,7 @@ class HTTPChannel(RequestReader):
     def resumeProducing(self) -> None:
         self.output_full = False
         self._pace = None
-        producer = self._stock_producer
+        producer = self.stock_producer
         if producer is not None:
             producer.resumeProducing()
         elif self._current is None:
@@ -171,7 +170,7 @@ class HTTPChannel(RequestReader):
         self.site.finished(request)
         self._current = None
         self._hold = False
-        self._stock_producer = None
+        self.stock_producer = None
         self._served = True
         self._since = self.site.clock.seconds()
         if not request.keep_alive or not request.body_complete:
@@ -310,16 +309,6 @@ class HTTPChannel(RequestReader):
     def write(self, data: bytes) -> None:
         """Bytes of the answer, at once."""
         self.transport.write(data)  # type: ignore[union-attr]
-
-    def own_lines(self, secure: bool) -> bytes:
-        """The header lines that every answer of the gateway itself over http, or over https, has."""
-        return self.site.own_lines(secure)
-
-    def stock_producer(self, producer: Any, streaming: bool) -> None:
-        """A twisted.web resource produces the answer of the current request."""
-        self._stock_producer = producer if streaming else Pull(self, producer)
-        if self._stock_producer is not None and not streaming:
-            self._stock_producer.resumeProducing()
 
     def abort(self) -> None:
         """Cut the connection: what was sent must not look complete."""

@@ -14,7 +14,6 @@ from gateway.core.errors import BadRequest, BodyTooLarge, GatewayError, RequestT
 from gateway.core.h2_head import CONNECTION_FIELDS, read_head
 from gateway.core.pace import Pace
 from gateway.core.paths import split_target
-from gateway.http.producing import Pull
 from gateway.http.reading import HELD_LIMIT
 from gateway.http.request import Request, keep
 
@@ -42,7 +41,7 @@ class H2Stream:
         self.output_full = False
         self._connection = connection
         self.request: Any = None
-        self._stock_producer: Any = None
+        self.stock_producer: Any = None  # of a twisted.web resource that answers
         self._hold = False  # the sink of the body is full
         self._taken = 0  # bytes that came and were not acknowledged
         self._head: list[tuple[bytes, bytes]] | None = None
@@ -116,7 +115,7 @@ class H2Stream:
         """The stream is no more."""
         request = self.request
         self._out.clear()
-        producer, self._stock_producer = self._stock_producer, None
+        producer, self.stock_producer = self.stock_producer, None
         if producer is not None:
             producer.stopProducing()
         if not (request.finished or request.gone):
@@ -195,7 +194,7 @@ class H2Stream:
     def request_done(self, request: Request) -> None:
         """The answer is complete."""
         self.site.finished(request)
-        self._stock_producer = None
+        self.stock_producer = None
         self._ending = True
         self._connection.wake(self)
 
@@ -209,16 +208,6 @@ class H2Stream:
         if not self._hold:
             self._since = self.site.clock.seconds()
             self._acknowledge()
-
-    def own_lines(self, secure: bool) -> bytes:
-        """The header lines that every answer of the gateway itself has."""
-        return self.site.own_lines(secure)
-
-    def stock_producer(self, producer: Any, streaming: bool) -> None:
-        """A twisted.web resource produces the answer."""
-        self._stock_producer = producer if streaming else Pull(self, producer)
-        if self._stock_producer is not None and not streaming:
-            self._stock_producer.resumeProducing()
 
     def abort(self) -> None:
         """Reset the stream: what was sent must not look complete."""
@@ -280,10 +269,10 @@ class H2Stream:
     def _fill(self, full: bool) -> None:
         """Whether the answer has to wait for the client."""
         self.output_full = full
-        producer = self._stock_producer or self.request.relay
+        producer = self.stock_producer or self.request.relay
         if producer is None:
             return
-        if producer is self._stock_producer:
+        if producer is self.stock_producer:
             (producer.pauseProducing if full else producer.resumeProducing)()
         else:
             (producer.pause if full else producer.resume)()

@@ -24,7 +24,7 @@ class Pull:
 
     def _ask(self) -> None:
         self._asks = False
-        if self._channel._stock_producer is self and not self._channel.output_full:
+        if self._channel.stock_producer is self and not self._channel.output_full:
             self.resumeProducing()
             self._producer.resumeProducing()
 

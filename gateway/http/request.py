@@ -16,6 +16,7 @@ from twisted.web.http_headers import Headers
 
 from gateway.core.errors import BodyTooLarge, GatewayError
 from gateway.core.headers import FieldName
+from gateway.http.producing import Pull
 
 if TYPE_CHECKING:
     from gateway.core.pace import Pace
@@ -210,7 +211,7 @@ class Request(server.Request):
         self.startedWriting = 1
         self.status = status
         channel = self.channel
-        return channel.head(self, status, reason, lines + channel.own_lines(self.secure))  # type: ignore[no-any-return]
+        return channel.head(self, status, reason, lines + channel.site.own_lines(self.secure))  # type: ignore[no-any-return]
 
     def connection_line(self) -> bytes:
         """``Connection: close`` where the connection cannot serve another request; to be asked once, with the head."""
@@ -316,11 +317,13 @@ class Request(server.Request):
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         self.producer = producer
-        self.channel.stock_producer(producer, streaming)
+        self.channel.stock_producer = stock = producer if streaming else Pull(self.channel, producer)
+        if not streaming:
+            stock.resumeProducing()
 
     def unregisterProducer(self) -> None:
         self.producer = None
-        self.channel.stock_producer(None, True)
+        self.channel.stock_producer = None
 
     def _stock_head(self) -> bytes:
         headers = self.responseHeaders
