@@ -47,7 +47,7 @@ class HTTPChannel(RequestReader):
         self._advancing = False
         self.stock_producer: Any = None  # of a twisted.web resource that answers the current request
         self._ahead = b""  # what came behind requests that wait
-        self._pace: Pace | None = None  # of a client that has to take something
+        self.pace: Pace | None = None  # of a client that has to take something
         self.output_full = False
         self.peer = ""
 
@@ -133,7 +133,7 @@ class HTTPChannel(RequestReader):
 
     def resumeProducing(self) -> None:
         self.output_full = False
-        self._pace = None
+        self.pace = None
         producer = self.stock_producer
         if producer is not None:
             producer.resumeProducing()

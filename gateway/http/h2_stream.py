@@ -12,12 +12,13 @@ from twisted.python.failure import Failure
 
 from gateway.core.errors import BadRequest, BodyTooLarge, GatewayError, RequestTimeout
 from gateway.core.h2_head import CONNECTION_FIELDS, read_head
-from gateway.core.pace import Pace
 from gateway.core.paths import split_target
+from gateway.http.patience import keeps_up, sends
 from gateway.http.reading import HELD_LIMIT
 from gateway.http.request import Request, keep
 
 if TYPE_CHECKING:
+    from gateway.core.pace import Pace
     from gateway.http.h2 import H2Channel
 
 VERSION: Final = b"HTTP/2"
@@ -47,7 +48,7 @@ class H2Stream:
         self._head: list[tuple[bytes, bytes]] | None = None
         self._out: deque[bytes | memoryview] = deque()
         self._queued = 0
-        self._pace: Pace | None = None  # of the client that has something to take
+        self.pace: Pace | None = None  # of the client that has something to take
         self._ending = False  # after what is queued
         self._answered = False  # and it has gone
         self._since = self._moved = self.site.clock.seconds()  # when the body last went on, and the answer had gone
@@ -132,28 +133,16 @@ class H2Stream:
             if now - self._moved >= limits.linger_timeout:
                 self._connection.reset(self, ErrorCodes.NO_ERROR)
                 self._acknowledge()
-        elif self._queued and not self._takes(now):
+        elif self._queued and not keeps_up(
+            self, request.sent - self._queued, limits.send_timeout, limits.min_rate, now
+        ):
             self.abort()  # the client opens its window no more, or by too little
         elif not request.finished:
             reading = not (request.body_complete or self._hold or self._taken)  # what is not read cannot be late
-            if reading and (now - self._since >= limits.body_timeout or not self._sends(now)):
+            if reading and (now - self._since >= limits.body_timeout or not sends(request, limits, now)):
                 self._fail(RequestTimeout())
             elif request.relay is not None:
                 request.relay.check(now)
-
-    def _takes(self, now: float) -> bool:
-        """Whether the client takes what waits for it, at the least rate."""
-        limits, gone = self.site.limits, self.request.sent - self._queued
-        if self._pace is None:
-            self._pace = Pace(limits.send_timeout, limits.min_rate, now, gone)
-        return self._pace.kept(now, gone)
-
-    def _sends(self, now: float) -> bool:
-        """Whether the body comes at the least rate."""
-        request, limits = self.request, self.site.limits
-        if request.pace is None:
-            request.pace = Pace(limits.body_timeout, limits.min_rate, now, request.body_received)
-        return bool(request.pace.kept(now, request.body_received))
 
     def _fail(self, error: GatewayError) -> None:
         """The body broke a rule: its upstream must not take it for complete."""
@@ -247,7 +236,7 @@ class H2Stream:
         wire.send_data(number, data, whole)
         self._queued -= len(data)
         if not self._queued:
-            self._pace = None
+            self.pace = None
         if whole:
             self._sent()
         elif self.output_full and self._queued <= HELD_LIMIT // 2:

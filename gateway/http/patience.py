@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.core.errors import RequestTimeout
 from gateway.core.pace import Pace
@@ -11,6 +11,13 @@ from gateway.http.transport import unsent
 if TYPE_CHECKING:
     from gateway.http.channel import HTTPChannel
     from gateway.http.request import Request
+    from gateway.http.site import Limits
+
+
+class Paced(Protocol):
+    """Who may be too slow."""
+
+    pace: Pace | None
 
 
 def check(channel: HTTPChannel, now: float) -> None:
@@ -23,36 +30,38 @@ def check(channel: HTTPChannel, now: float) -> None:
         return
     current = channel._current
     if channel.output_full or channel._closing:
-        if not _takes(channel, now):
+        taken = -unsent(channel.transport)  # as long as nothing more is written, which only this can tell
+        if not keeps_up(channel, taken, limits.send_timeout, limits.min_rate, now):
             channel.abort()
             return
     elif current is not None and current.relay is not None:
         current.relay.check(now)
     if channel._closing or channel._paused:
         return  # what is not read cannot be late
+    receiving = channel._receiving
     if channel._in_head:
         if waited >= limits.head_timeout:
             channel._broken(RequestTimeout())
-    elif channel._receiving is not None:
-        if waited >= limits.body_timeout or not _sends(channel, channel._receiving, now):
+    elif receiving is not None:
+        if waited >= limits.body_timeout or not sends(receiving, limits, now):
             channel._broken(RequestTimeout())
     elif channel._current is None and not channel._waiting:  # noqa: SIM102
         if waited >= (limits.idle_timeout if channel._served else limits.head_timeout):
             channel._close(lingering=False)
 
 
-def _takes(channel: HTTPChannel, now: float) -> bool:
-    """Whether a client that has something to take does, at the least rate."""
-    taken = -unsent(channel.transport)  # as long as nothing more is written, which only this can tell
-    if channel._pace is None:
-        limits = channel.site.limits
-        channel._pace = Pace(limits.send_timeout, limits.min_rate, now, taken)
-    return channel._pace.kept(now, taken)
-
-
-def _sends(channel: HTTPChannel, request: Request, now: float) -> bool:
+def sends(request: Request, limits: Limits, now: float) -> bool:
     """Whether a body comes at the least rate."""
-    if request.pace is None:
-        limits = channel.site.limits
-        request.pace = Pace(limits.body_timeout, limits.min_rate, now, request.body_received)
-    return request.pace.kept(now, request.body_received)
+    return keeps_up(request, request.body_received, limits.body_timeout, limits.min_rate, now)
+
+
+def keeps_up(peer: Paced, amount: int, period: float, rate: float, now: float) -> bool:
+    """Whether an amount that a slow peer makes grow does so at the least rate; its ``pace`` remembers it meanwhile.
+
+    :param amount: bytes.
+    :param period: seconds that the rate is looked at over.
+    :param rate: bytes a second.
+    """
+    if peer.pace is None:
+        peer.pace = Pace(period, rate, now, amount)
+    return peer.pace.kept(now, amount)
