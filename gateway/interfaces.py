@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zope.interface import Attribute, Interface
 
@@ -50,6 +50,11 @@ class Verdict(NamedTuple):
     """Seconds until the bucket's window ends."""
 
 
+REVOKED: Final = Verdict(True, 0, 0.0)
+NOTHING: Final = Verdict(False, 0, 0.0)
+"""The verdicts on a token that is revoked, and on one that is not when nobody was counted."""
+
+
 class IStore(Interface):
     """What gateways share about tokens and clients."""
 
@@ -61,9 +66,6 @@ class IStore(Interface):
         :param token_id: the token's ``jti``, or ``""`` to ask about no token.
         :param bucket: who is counted, or ``""`` to count nobody.
         """
-
-    def revoke(token_id: str, seconds: float) -> Deferred[None]:
-        """Put a token on the blacklist for the ``seconds`` it has left to live."""
 
     def ping() -> Deferred[bool]:
         """Whether the store answers now; never fails."""

@@ -32,7 +32,7 @@ from gateway.wiring.identity import Identity
 from gateway.wiring.listeners import Listeners
 from gateway.wiring.routes import Routes, admin_tree
 from gateway.wiring.sites import make_admin, make_overload, make_site
-from gateway.wiring.store import make_records, make_store, store_check
+from gateway.wiring.store import make_records, make_revocations, make_store, store_check
 from gateway.wiring.upstreams import make_clusters, make_discoveries
 
 
@@ -68,9 +68,10 @@ class Gateway(service.Service):
         self._listeners = Listeners(settings, reactor, self._metrics)
         self._access_log = AccessLog(settings.access_log.path, reactor)
         self._records = make_records(settings, reactor, self._poller)
-        self._store = make_store(settings, reactor, self._poller, self._metrics, self._records)
+        revocations = make_revocations(reactor, self._records)
+        self._store = make_store(settings, reactor, self._poller, self._metrics, revocations)
         self._banning = banning = Banning(settings, reactor, self._records) if settings.bans.enabled else None
-        self._identity = Identity(settings, reactor, self._records)
+        self._identity = Identity(settings, reactor, self._records, revocations)
         self._bridges = make_bridges(settings, reactor)
         self._clusters = make_clusters(settings, self._poller)
         self._discoveries = make_discoveries(settings, reactor, self._poller, self._clusters)

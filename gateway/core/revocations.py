@@ -58,6 +58,10 @@ class Revocations:
                     before = _time(value) if revoked is self.users else inf
                     revoked[name] = _Revocation(before, inf if seconds is None else now + seconds)
 
+    def blacklisted(self, token_id: str, now: float) -> bool:
+        """Whether the one token with this ``jti`` is revoked."""
+        return token_id in self.tokens and now < self.tokens[token_id].until
+
     def revoked(self, claims: Claims, now: float) -> bool:
         """Whether ``claims`` count no longer; a token that does not say when it was issued was issued long ago."""
         for revocation in (

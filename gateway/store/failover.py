@@ -7,15 +7,12 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 
 from gateway.core.errors import Unavailable
-from gateway.interfaces import Verdict
-from gateway.store.blacklist import Blacklist
+from gateway.core.revocations import Revocations
+from gateway.interfaces import NOTHING, REVOKED, Verdict
 from gateway.store.memory import MemoryStore
 
 SEEN: Final = 50_000
 """Buckets whose counts are remembered, at least; twice as many at most."""
-
-_REVOKED: Final = Verdict(True, 0, 0.0)
-_PASS: Final = Verdict(False, 0, 0.0)
 
 
 class StandIn:
@@ -28,17 +25,18 @@ class StandIn:
     :param on_failure: limits: ``local`` counts in this process, ``open`` lets pass, ``closed`` refuses with 503.
     :param revocation_on_failure: tokens: ``known`` refuses those this process knows to be revoked, ``open`` none,
         ``closed`` all, with 503.
+    :param revocations: those this process knows of.
     """
 
     def __init__(
-        self, clock: IReactorTime, window: float, on_failure: str, revocation_on_failure: str, blacklist: Blacklist
+        self, clock: IReactorTime, window: float, on_failure: str, revocation_on_failure: str, revocations: Revocations
     ) -> None:
-        self.blacklist = blacklist
         self._clock = clock
         self._window = window
         self._local = MemoryStore(clock, window)
         self._on_failure = on_failure
-        self._revocation = revocation_on_failure
+        self._revocation_on_failure = revocation_on_failure
+        self._revocations = revocations
         # What Redis has counted: bucket -> its hits, and its window's end in milliseconds. Two dicts, so that the
         # older half can be forgotten without a look at each.
         self._seen: dict[str, tuple[int, int]] = {}
@@ -59,12 +57,13 @@ class StandIn:
         :raises Unavailable: where a policy is ``closed``.
         """
         if token_id:
-            if self._revocation == "closed":
+            policy = self._revocation_on_failure
+            if policy == "closed":
                 raise Unavailable
-            if self._revocation == "known" and token_id in self.blacklist:
-                return _REVOKED
+            if policy == "known" and self._revocations.blacklisted(token_id, self._clock.seconds()):
+                return REVOKED
         if not bucket or self._on_failure == "open":
-            return _PASS
+            return NOTHING
         if self._on_failure == "closed":
             raise Unavailable
         seen = self._seen.get(bucket) or self._seen_before.get(bucket)

@@ -6,27 +6,24 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from gateway.interfaces import IStore, Verdict
-from gateway.store.blacklist import Blacklist
-
-_REVOKED = Verdict(True, 0, 0.0)
-_NOTHING = Verdict(False, 0, 0.0)
+from gateway.core.revocations import Revocations
+from gateway.interfaces import NOTHING, REVOKED, IStore, Verdict
 
 
 @implementer(IStore)
 class MemoryStore:
-    """Counts in fixed windows, each beginning with the first request of its bucket, and remembers revoked tokens.
+    """Counts in fixed windows, each beginning with the first request of its bucket, and refuses revoked tokens.
 
     :param clock: tells the time.
     :param window: seconds that a window lasts.
     :param size: buckets kept at most; beyond it the one that ends soonest is forgotten.
-    :param blacklist: the revoked tokens; its own by default.
+    :param revocations: what says which tokens are revoked; None when nobody asks about tokens.
     """
 
     degraded = False
 
     def __init__(
-        self, clock: IReactorTime, window: float, size: int = 100_000, blacklist: Blacklist | None = None
+        self, clock: IReactorTime, window: float, size: int = 100_000, revocations: Revocations | None = None
     ) -> None:
         self._clock = clock
         self._window = round(window * 1000)
@@ -34,7 +31,7 @@ class MemoryStore:
         # Milliseconds, as in Redis. All windows are equally long: the first bucket is the one that ends first (but for
         # those learned, which may end earlier than their place says).
         self._buckets: dict[str, list[int]] = {}  # bucket -> [hits, end]
-        self._blacklist = Blacklist(clock) if blacklist is None else blacklist
+        self._revocations = Revocations() if revocations is None else revocations
 
     def __len__(self) -> int:
         """How many buckets are held."""
@@ -46,11 +43,12 @@ class MemoryStore:
 
     def answer(self, token_id: str, bucket: str) -> Verdict:
         """As :meth:`ask`, at once."""
-        now = int(self._clock.seconds() * 1000)
-        if token_id and token_id in self._blacklist:
-            return _REVOKED
+        seconds = self._clock.seconds()
+        if token_id and self._revocations.blacklisted(token_id, seconds):
+            return REVOKED
         if not bucket:
-            return _NOTHING
+            return NOTHING
+        now = int(seconds * 1000)
         counted = self._buckets.get(bucket)
         if counted is None or counted[1] <= now:
             counted = self._begin(bucket, now)
@@ -78,12 +76,6 @@ class MemoryStore:
             del buckets[oldest]
         counted = buckets[bucket] = [1, now + self._window]
         return counted
-
-    def revoke(self, token_id: str, seconds: float) -> Deferred[None]:
-        """See :meth:`IStore.revoke`."""
-        if seconds > 0:
-            self._blacklist.add(token_id, seconds)
-        return succeed(None)
 
     def ping(self) -> Deferred[bool]:
         """Memory always answers."""

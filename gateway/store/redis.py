@@ -8,7 +8,6 @@ that no client waits for that.
 from __future__ import annotations
 
 from hashlib import sha1
-from math import ceil
 from typing import Any, Final, cast
 
 from hiredis import pack_command
@@ -18,11 +17,11 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from gateway.core.errors import Unavailable
-from gateway.interfaces import IStore, Verdict
+from gateway.core.revocations import BLACKLIST
+from gateway.interfaces import REVOKED, IStore, Verdict
 from gateway.store.address import PATIENCE, Address
-from gateway.store.blacklist import BLACKLIST
 from gateway.store.failover import StandIn
-from gateway.store.link import Links, NoAnswer
+from gateway.store.link import Links
 from gateway.store.script import ASK
 
 BATCH: Final = 512
@@ -37,7 +36,6 @@ PROBE: Final = "probe"
 """The bucket a probe counts: only who can write is back."""
 
 _SHA: Final = sha1(ASK, usedforsecurity=False).hexdigest()
-_REVOKED: Final = Verdict(True, 0, 0.0)
 _verdict: Final = tuple.__new__  # half the time that calling the class takes
 
 
@@ -122,17 +120,6 @@ class RedisStore:
         self._keys += (BLACKLIST + token_id if token_id else "", self._prefix + bucket if bucket else "")
         return answer
 
-    def revoke(self, token_id: str, seconds: float) -> Deferred[None]:
-        """See :meth:`IStore.revoke`; known here at once, fails with :exc:`NoAnswer` when Redis did not take it."""
-        if seconds <= 0:
-            return succeed(None)
-        self._stand_in.blacklist.add(token_id, seconds)
-        if self._link is None:
-            return fail(NoAnswer("Redis is away"))
-        key = (BLACKLIST + token_id).encode("utf-8", "surrogatepass")
-        done: Deferred[Any] = self._link.execute_command("SET", key, b"1", "PX", ceil(seconds * 1000))
-        return done.addCallback(lambda _: None)
-
     def ping(self) -> Deferred[bool]:
         """See :meth:`IStore.ping`; the answer may take four times the timeout of a question."""
         if self.degraded:
@@ -204,7 +191,7 @@ class RedisStore:
                     seen[counter] = hits, milliseconds + left
                     answer.callback(_verdict(Verdict, (False, hits, left / 1000)))
                 else:
-                    answer.callback(_REVOKED)
+                    answer.callback(REVOKED)
         else:
             self._refused = "READONLY" in str(reply)
             self._asked = batch

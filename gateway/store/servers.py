@@ -6,32 +6,35 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, DeferredList, gatherResults, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gateway.core.revocations import BLACKLIST, Revocations
 from gateway.core.ring import Ring
-from gateway.interfaces import IRecords, IStore, Verdict, Watcher
-from gateway.store.blacklist import BLACKLIST, Blacklist
-
-_REVOKED = Verdict(True, 0, 0.0)
+from gateway.interfaces import REVOKED, IRecords, IStore, Verdict, Watcher
 
 
 @implementer(IStore)
 class SpreadStore:
     """Asks each server about its own keys.
 
-    Tokens on the ``blacklist`` are refused without a question: others may write that to any of the servers.
+    Tokens that are known to be revoked are refused without a question: others may write that to any of the servers.
 
     :param ring: where keys belong.
     :param stores: of the servers, in the ring's order.
     :param prefix: goes before a bucket's name to make its key.
+    :param clock: tells the time.
     """
 
-    def __init__(self, ring: Ring, stores: Sequence[IStore], prefix: str, blacklist: Blacklist) -> None:
+    def __init__(
+        self, ring: Ring, stores: Sequence[IStore], prefix: str, revocations: Revocations, clock: IReactorTime
+    ) -> None:
         self._ring = ring
         self._stores = stores
         self._prefix = prefix
-        self._blacklist = blacklist
+        self._revocations = revocations
+        self._clock = clock
 
     @property
     def degraded(self) -> bool:
@@ -42,8 +45,8 @@ class SpreadStore:
         """See :meth:`IStore.ask`; a revoked token may be counted where its server is not the bucket's."""
         if not token_id:
             return self._of(self._prefix + bucket).ask("", bucket)
-        if token_id in self._blacklist:
-            return succeed(_REVOKED)
+        if self._revocations.blacklisted(token_id, self._clock.seconds()):
+            return succeed(REVOKED)
         knows = self._of(BLACKLIST + token_id)
         counts = self._of(self._prefix + bucket) if bucket else knows
         if knows is counts:
@@ -53,10 +56,6 @@ class SpreadStore:
 
     def _of(self, key: str) -> IStore:
         return self._stores[self._ring.server(key)]
-
-    def revoke(self, token_id: str, seconds: float) -> Deferred[None]:
-        """See :meth:`IStore.revoke`."""
-        return self._of(BLACKLIST + token_id).revoke(token_id, seconds)
 
     def ping(self) -> Deferred[bool]:
         """Whether all of them answer."""

@@ -27,14 +27,14 @@ class Identity:
     :ivar sweep: what ends answers in progress of clients whose credentials were revoked.
     """
 
-    def __init__(self, settings: Settings, reactor: Any, records: IRecords) -> None:
+    def __init__(self, settings: Settings, reactor: Any, records: IRecords, revocations: Revocations) -> None:
         jwt = settings.jwt
         self._now = reactor.seconds
         self._settings = settings.api_keys
         self._records = records
         self._certificates = settings.tls.client_auth != "none"
         self._cache = TokenCache()
-        self._revocations = Revocations()
+        self._revocations = revocations
         self._api_keys = ApiKeys()
         self.sweep = Sweep(reactor, self._refusal)
         self._verifier: TokenVerifier | None = None
@@ -57,7 +57,6 @@ class Identity:
         self._cache.clear()
 
     def _revoked(self, key: str, value: str | None, seconds: float | None) -> None:
-        self._revocations.tell(key, value, seconds, self._now())
         if value is not None:
             self.sweep.soon()
 

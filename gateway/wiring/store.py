@@ -8,10 +8,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from gateway.config import Settings
+from gateway.core.revocations import BLACKLIST, KEYS, USERS, Revocations
 from gateway.core.ring import Ring
 from gateway.interfaces import IRecords, IStore
 from gateway.store.address import Address, several
-from gateway.store.blacklist import BLACKLIST, Blacklist
 from gateway.store.failover import StandIn
 from gateway.store.memory import MemoryStore
 from gateway.store.memory_records import MemoryRecords
@@ -34,14 +34,24 @@ def make_records(settings: Settings, reactor: Any, poller: Any) -> IRecords:
     return records[0] if len(records) == 1 else SpreadRecords(_ring(addresses), records)
 
 
-def make_store(settings: Settings, reactor: Any, poller: Any, metrics: Metrics, records: IRecords) -> IStore:
-    """The store of ``[redis]``, its numbers told to ``metrics``; ``records`` tell it of revoked tokens."""
+def make_revocations(reactor: Any, records: IRecords) -> Revocations:
+    """The revocations that ``records`` tell of."""
+    revocations = Revocations()
+
+    def tell(key: str, value: str | None, seconds: float | None) -> None:
+        revocations.tell(key, value, seconds, reactor.seconds())
+
+    for prefix in (BLACKLIST, USERS, KEYS):
+        records.watch(prefix, tell)
+    return revocations
+
+
+def make_store(settings: Settings, reactor: Any, poller: Any, metrics: Metrics, revocations: Revocations) -> IStore:
+    """The store of ``[redis]``, its numbers told to ``metrics``."""
     of, rate = settings.redis, settings.rate_limit
-    blacklist = Blacklist(reactor)
-    records.watch(BLACKLIST, blacklist.tell)
     if of.url == "memory:":
-        return MemoryStore(reactor, rate.window, blacklist=blacklist)
-    stand_in = StandIn(reactor, rate.window, of.on_failure, of.revocation_on_failure, blacklist)
+        return MemoryStore(reactor, rate.window, revocations=revocations)
+    stand_in = StandIn(reactor, rate.window, of.on_failure, of.revocation_on_failure, revocations)
     addresses = _addresses(settings)
     stores = [
         RedisStore(
@@ -60,8 +70,8 @@ def make_store(settings: Settings, reactor: Any, poller: Any, metrics: Metrics, 
         "server",
         lambda: {address.name: float(store.degraded) for address, store in zip(addresses, stores, strict=True)},
     )
-    metrics.gauge("blacklist_known", "Revoked tokens that this process knows of.", lambda: len(blacklist))
-    return stores[0] if len(stores) == 1 else SpreadStore(_ring(addresses), stores, rate.prefix, blacklist)
+    metrics.gauge("blacklist_known", "Revoked tokens that this process knows of.", lambda: len(revocations.tokens))
+    return stores[0] if len(stores) == 1 else SpreadStore(_ring(addresses), stores, rate.prefix, revocations, reactor)
 
 
 def store_check(settings: Settings, store: IStore) -> Callable[[], Deferred[bool | str]]:

@@ -35,9 +35,12 @@ class RevocationsTests(SynchronousTestCase):
         self.assertFalse(self.revoked(claims()))
 
     def test_one_token(self) -> None:
-        """By its id, whatever the record says."""
-        self.tell("blacklist:id-1", "")
+        """By its id, whatever the record says; also for those who know nothing else of it."""
+        self.tell("blacklist:id-1", "", 60)
         self.assertTrue(self.revoked(claims()))
+        told = [("id-1", 59.0), ("id-1", 60.0), ("id-2", 0.0)]
+        blacklisted = self.revocations.blacklisted
+        self.assertEqual([blacklisted(name, NOW + after) for name, after in told], [True, False, False])
 
     def test_a_user(self) -> None:
         """What was issued before the time that the record says, and not what was issued since."""

@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 
 from gateway.core.errors import RateLimited, Unauthorized
 from gateway.core.limits import Limits
+from gateway.core.revocations import Revocations
 from gateway.core.tokens import Claims
 from gateway.guards.admit import AdmitGuard
 from gateway.interfaces import IGuard
@@ -46,7 +47,8 @@ class AdmitGuardTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.store = RecordingStore(self.clock, 60)
+        self.revocations = Revocations()
+        self.store = RecordingStore(self.clock, 60, revocations=self.revocations)
         self.limits = Limits(2, {"admin": None, "user": 3}, 60)
 
     def guard(self, counts: bool = True) -> AdmitGuard:
@@ -100,7 +102,7 @@ class AdmitGuardTests(SynchronousTestCase):
         request = FakeRequest("admin", claims("admin"))
         self.assertIsNone(self.outcome(self.guard(), request))
         self.assertEqual((request.answer_fields, self.asked()), ([], [("id-1", "")]))
-        self.store.revoke("id-1", 60)
+        self.revocations.tell("blacklist:id-1", "1", None, self.clock.seconds())
         self.assertIsInstance(self.outcome(self.guard(), request), Unauthorized)
 
     def test_a_limit_of_its_own(self) -> None:
@@ -118,7 +120,7 @@ class AdmitGuardTests(SynchronousTestCase):
 
     def test_a_revoked_token_is_not_counted(self) -> None:
         """It is refused with the challenge of RFC 6750, and its user's window stays as it was."""
-        self.store.revoke("id-1", 60)
+        self.revocations.tell("blacklist:id-1", "1", None, self.clock.seconds())
         request = FakeRequest("user", claims("user"))
         error = self.outcome(self.guard(), request)
         self.assertIsInstance(error, Unauthorized)

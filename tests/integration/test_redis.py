@@ -16,14 +16,15 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from gateway.core.revocations import Revocations
 from gateway.core.ring import Ring
 from gateway.interfaces import IStore, Verdict
 from gateway.store.address import Address
-from gateway.store.blacklist import BLACKLIST, Blacklist
 from gateway.store.records import RedisRecords
 from gateway.store.redis import RedisStore
 from gateway.store.sentinel import SentinelEndpoint
 from gateway.store.servers import SpreadStore
+from gateway.wiring.store import make_revocations
 from tests.integration.origin import Origin, talk
 from tests.integration.processes import SECRET, free_port, start_gateway, wait_for
 from tests.integration.test_store import make_store, pause, until
@@ -84,9 +85,9 @@ class RedisCase(TestCase):
         self.addCleanup(server.stop)
         return server
 
-    async def store(self, url: str, endpoint: Any = None) -> RedisStore:
+    async def store(self, url: str, endpoint: Any = None, revocations: Revocations | None = None) -> RedisStore:
         """A store that has connected."""
-        store = make_store(url, 60, TIMEOUT, endpoint)
+        store = make_store(url, 60, TIMEOUT, endpoint, revocations)
         self.addCleanup(store.close)
         await until(store.ping)
         return store
@@ -184,14 +185,12 @@ class OneServerTests(RedisCase):
     async def test_revoked_before_the_outage(self) -> None:
         """Whoever wrote it: a token this process never saw stays refused, others pass."""
         server = self.server()
-        blacklist = Blacklist(clock)
         records = RedisRecords(clock, Address.parse(url(server)), TIMEOUT)
         self.addCleanup(records.close)
-        records.watch(BLACKLIST, blacklist.tell)
-        store = await self.store(url(server))
-        self.patch(store._stand_in, "blacklist", blacklist)
+        revocations = make_revocations(clock, records)
+        store = await self.store(url(server), revocations=revocations)
         server.ask("SET", "blacklist:early", "1", "EX", "60")
-        await until(lambda: succeed("early" in blacklist))
+        await until(lambda: succeed("early" in revocations.tokens))
         server.stop()
         await self.away(store)
         self.assertTrue((await store.ask("early", "a")).revoked)
@@ -314,7 +313,7 @@ class SeveralServersTests(RedisCase):
         servers = [self.server(), self.server()]
         stores = [await self.store(url(server)) for server in servers]
         ring = Ring([Address.parse(url(server)).name for server in servers])
-        store = SpreadStore(ring, stores, "rl:", Blacklist(clock))
+        store = SpreadStore(ring, stores, "rl:", Revocations(), clock)
         first, second = (
             next(name for name in map(str, range(1_000)) if ring.server(f"rl:{name}") == index) for index in (0, 1)
         )

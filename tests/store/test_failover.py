@@ -6,9 +6,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.core.errors import Unavailable
+from gateway.core.revocations import Revocations
 from gateway.interfaces import Verdict
 from gateway.store import failover
-from gateway.store.blacklist import Blacklist
 from gateway.store.failover import StandIn
 
 PASS = Verdict(False, 0, 0.0)
@@ -20,9 +20,9 @@ class StandInTests(SynchronousTestCase):
     def make(self, on_failure: str = "local", revocation: str = "known") -> StandIn:
         self.clock = Clock()
         self.clock.advance(1_000)
-        self.blacklist = Blacklist(self.clock)
-        self.blacklist.add("revoked")
-        return StandIn(self.clock, 60, on_failure, revocation, self.blacklist)
+        revocations = Revocations()
+        revocations.tell("blacklist:revoked", "1", None, 1_000)
+        return StandIn(self.clock, 60, on_failure, revocation, revocations)
 
     def note(self, stand_in: StandIn, bucket: str, hits: int, seconds: float) -> None:
         """Redis has counted."""

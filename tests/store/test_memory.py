@@ -8,8 +8,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from gateway.core.revocations import Revocations
 from gateway.interfaces import IStore
-from gateway.store.blacklist import Blacklist
 from gateway.store.memory import MemoryStore
 from tests.store.answers import StoreAnswers
 
@@ -20,9 +20,13 @@ class MemoryStoreAnswersTests(StoreAnswers, SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_790_000_000.123)
+        self.revocations = Revocations()
 
     def of(self, go: Callable[[MemoryStore], Coroutine[Any, Any, None]], window: float) -> None:
-        self.successResultOf(Deferred.fromCoroutine(go(MemoryStore(self.clock, window))))
+        self.successResultOf(Deferred.fromCoroutine(go(MemoryStore(self.clock, window, revocations=self.revocations))))
+
+    async def revoke(self, name: str, seconds: float) -> None:
+        self.revocations.tell(f"blacklist:{name}", "1", seconds, self.clock.seconds())
 
     async def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -52,15 +56,6 @@ class MemoryStoreTests(SynchronousTestCase):
             store.answer("", str(number))
         self.assertLessEqual(len(store._buckets), 11)
 
-    def test_revoked_tokens_are_not_counted(self) -> None:
-        """A revoked token is refused until it would have expired."""
-        clock = Clock()
-        store = MemoryStore(clock, 60)
-        self.successResultOf(store.revoke("t", 5))
-        self.assertTrue(store.answer("t", "a").revoked)
-        clock.advance(6)
-        self.assertEqual(store.answer("t", "a").hits, 1)
-
     def test_ended_windows_are_swept(self) -> None:
         """A new bucket lets go of all whose windows have ended."""
         clock = Clock()
@@ -83,13 +78,6 @@ class MemoryStoreTests(SynchronousTestCase):
         self.assertEqual(store.answer("", "third").hits, 2)
         self.assertEqual(store.answer("", "second").hits, 2)
         self.assertEqual(store.answer("", "first").hits, 1)
-
-    def test_a_blacklist_that_others_write(self) -> None:
-        """What is on it is revoked."""
-        clock = Clock()
-        blacklist = Blacklist(clock)
-        blacklist.add("t")
-        self.assertTrue(MemoryStore(clock, 60, blacklist=blacklist).answer("t", "a").revoked)
 
     def test_close_forgets(self) -> None:
         """A closed store holds nothing."""

@@ -11,12 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from gateway.core.errors import Unavailable
+from gateway.core.revocations import Revocations
 from gateway.interfaces import IStore, Verdict
 from gateway.store import redis
 from gateway.store.address import PATIENCE, Address
-from gateway.store.blacklist import Blacklist
 from gateway.store.failover import StandIn
-from gateway.store.link import NoAnswer
 from gateway.store.redis import GRACE, PAUSE, RedisStore
 from gateway.store.script import ASK
 from tests.store.lines import Endpoint, Line
@@ -34,8 +33,8 @@ class RedisStoreTests(SynchronousTestCase):
 
     def make(self, url: str = "redis://127.0.0.1/2", on_failure: str = "closed") -> RedisStore:
         """A store that refuses everybody in place of Redis, or goes on counting."""
-        self.blacklist = Blacklist(self.clock)
-        stand_in = StandIn(self.clock, 60, on_failure, "known", self.blacklist)
+        self.revocations = Revocations()
+        stand_in = StandIn(self.clock, 60, on_failure, "known", self.revocations)
         store = RedisStore(self.clock, Address.parse(url), "rl:", 60, TIMEOUT, stand_in, cast(Any, Endpoint()))
         self.told: list[str] = []
         log = {"warn": self.log, "info": self.log}
@@ -327,7 +326,7 @@ class RedisStoreTests(SynchronousTestCase):
         self.leave()
         line.numbers(50, 30000)
         answers = [self.store.ask("", "a"), self.store.ask("revoked", "a")]
-        self.blacklist.add("revoked")
+        self.revocations.tell("blacklist:revoked", "1", None, self.clock.seconds())
         self.leave()
         line.lose()
         self.assertEqual(self.successResultOf(answers[0]), Verdict(False, 51, 30.0))
@@ -370,17 +369,6 @@ class RedisStoreTests(SynchronousTestCase):
         line.lose()
         self.leave()
         self.assertFalse(self.successResultOf(self.store.ping()))
-
-    def test_revokes(self) -> None:
-        """A key that lasts as long as the token, in milliseconds; nothing for a token that is over; known here."""
-        self.successResultOf(self.store.revoke("t", 0))
-        self.failureResultOf(self.store.revoke("t", 60), NoAnswer)
-        line = self.connect()
-        self.assertIn("t", self.blacklist)
-        done = self.store.revoke("t\ud800", 1.0005)
-        self.assertEqual(line.said(), [[b"SET", b"blacklist:t\xed\xa0\x80", b"1", b"PX", b"1001"]])
-        line.reply(b"+OK\r\n")
-        self.assertIsNone(self.successResultOf(done))
 
     def test_pings(self) -> None:
         """True when Redis answers; False when it is away, refuses or does not answer in time."""

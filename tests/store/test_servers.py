@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from gateway.core.errors import Unavailable
+from gateway.core.revocations import Revocations
 from gateway.core.ring import Ring
 from gateway.interfaces import IRecords, IStore, Verdict
-from gateway.store.blacklist import Blacklist
 from gateway.store.link import NoAnswer
 from gateway.store.memory import MemoryStore
 from gateway.store.memory_records import MemoryRecords
@@ -32,9 +32,10 @@ class SpreadStoreTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_000)
-        self.blacklist = Blacklist(self.clock)
-        self.servers: list[Any] = [MemoryStore(self.clock, 60), MemoryStore(self.clock, 60)]
-        self.store = SpreadStore(RING, self.servers, "rl:", self.blacklist)
+        self.revocations = Revocations()
+        self.on_servers = [Revocations(), Revocations()]
+        self.servers: list[Any] = [MemoryStore(self.clock, 60, revocations=own) for own in self.on_servers]
+        self.store = SpreadStore(RING, self.servers, "rl:", self.revocations, self.clock)
         self.buckets = [name_on(server, "rl:") for server in (0, 1)]
         self.tokens = [name_on(server, "blacklist:") for server in (0, 1)]
 
@@ -61,14 +62,13 @@ class SpreadStoreTests(SynchronousTestCase):
             for bucket in (0, 1):
                 self.assertEqual(self.ask(self.tokens[token], self.buckets[bucket]).hits, token + 1)
                 self.assertFalse(self.ask(self.tokens[token], "").revoked)
-        self.successResultOf(self.store.revoke(self.tokens[1], 60))
-        self.assertTrue(self.servers[1].answer(self.tokens[1], "").revoked)
+        self.on_servers[1].tell(f"blacklist:{self.tokens[1]}", "1", None, 1_000)
         self.assertTrue(self.ask(self.tokens[1], self.buckets[0]).revoked)
         self.assertTrue(self.ask(self.tokens[1], self.buckets[1]).revoked)
 
     def test_revoked_on_any_server(self) -> None:
         """A token on the blacklist is refused without a question."""
-        self.blacklist.add(self.tokens[0])
+        self.revocations.tell(f"blacklist:{self.tokens[0]}", "1", None, 1_000)
         self.away(0)
         self.away(1)
         self.assertTrue(self.ask(self.tokens[0], self.buckets[1]).revoked)

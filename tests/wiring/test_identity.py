@@ -17,6 +17,7 @@ from gateway.guards.authenticate import AuthenticateGuard
 from gateway.http.sweep import PERIOD
 from gateway.store.memory_records import MemoryRecords
 from gateway.wiring.identity import Identity
+from gateway.wiring.store import make_revocations
 
 KEY = new_key()[1]
 RECORD = "apikey:" + digest(KEY.encode())
@@ -30,6 +31,7 @@ class IdentityTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1000)
         self.records = MemoryRecords(self.clock)
+        self.revocations = make_revocations(self.clock, self.records)
         self.records.put(RECORD, ApiKey("a1", "batch", "ann", "user", created=5.0).dump())
         self.ended: dict[str, str] = {}
         self.identity = self.make()
@@ -47,7 +49,7 @@ class IdentityTests(SynchronousTestCase):
                 "routes": [{"prefix": "/", "upstream": "core", "auth": auth}],
             }
         )
-        return Identity(settings, self.clock, self.records)
+        return Identity(settings, self.clock, self.records, self.revocations)
 
     def guard_claims(self) -> Claims:
         """What a request with the key has past the guard."""
