@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from gateway.core.addresses import Networks, bucket, normal
+from gateway.http.seldom import Seldom
 
 HEADROOM: Final = 32
 """One connection in so many is kept free: when they are taken, as many idle ones are closed."""
@@ -50,7 +51,8 @@ class Connections:
         self._most_per_client = most_per_client
         self._exempt = exempt
         self._clients: dict[str, int] = {}
-        self._scanned = self._told = float("-inf")
+        self._scanned = float("-inf")
+        self._told = Seldom(clock, TELL_PERIOD)
 
     def admits(self, address: str) -> bool:
         """Whether a connection from ``address`` may be taken now."""
@@ -98,7 +100,6 @@ class Connections:
 
     def _refuse(self, reason: str, text: str, **values: Any) -> None:
         self.refused[reason] += 1
-        now = self._clock.seconds()
-        if now - self._told >= TELL_PERIOD:
-            self._told = now
-            self._log.warn(text + ": new ones are closed", **values)
+        if (silent := self._told.due()) is not None:
+            text += ": new ones are closed ({silent} more were since the last line)"
+            self._log.warn(text, silent=silent, **values)

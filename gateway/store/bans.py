@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gateway.core.bans import Ban, BanList
+from gateway.http.seldom import Seldom
 from gateway.interfaces import IRecords
 
 BANS: Final = "ban:"
@@ -17,7 +18,7 @@ BANS: Final = "ban:"
 SWEEP: Final = 30.0
 """Seconds between two looks at which bans have ended, while there are any."""
 LOGGED: Final = 10
-"""Bans that are told one by one in a second; of more only their number is."""
+"""Bans that are told one by one in a second; of more only their number is, with the next one."""
 
 
 class Bans:
@@ -38,8 +39,7 @@ class Bans:
         self._clock = clock
         self._listeners: list[Callable[[], None]] = []
         self._sweep_call: IDelayedCall | None = None
-        self._log_second = 0
-        self._log_count = 0
+        self._logged = Seldom(clock, most=LOGGED)
         records.watch(BANS, self._told)
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -99,20 +99,12 @@ class Bans:
             self._sweep_call = self._clock.callLater(SWEEP, self._sweep)
 
     def _tell(self, prefix: str, seconds: float, ban: Ban) -> None:
-        second = int(ban.since)
-        if second != self._log_second:
-            if self._log_count > LOGGED:
-                self._log.warn("Banned {count} more", count=self._log_count - LOGGED)
-            self._log_second, self._log_count = second, 0
-        self._log_count += 1
-        if self._log_count <= LOGGED:
-            self._log.warn(
-                "Banned {prefix} for {seconds:.0f} s, the {times}. time: {why}",
-                prefix=prefix,
-                seconds=seconds,
-                times=ban.times,
-                why=ban.why,
-            )
+        silent = self._logged.due()
+        if silent:
+            self._log.warn("Banned {count} more", count=silent)
+        if silent is not None:
+            text = "Banned {prefix} for {seconds:.0f} s, the {times}. time: {why}"
+            self._log.warn(text, prefix=prefix, seconds=seconds, times=ban.times, why=ban.why)
 
     def _kept(self, failure: Failure, prefix: str) -> Any:
         self._log.warn("The ban of {prefix} holds here only: {why}", prefix=prefix, why=failure.getErrorMessage())

@@ -20,3 +20,11 @@ class SeldomTests(SynchronousTestCase):
             told.append(seldom.due())
             clock.advance(1.0)
         self.assertEqual(told, [0, None, 1, None, 1])
+
+    def test_several_in_a_while(self) -> None:
+        """Where more than one may be told, those that come first are."""
+        clock = Clock()
+        seldom = Seldom(clock, 2.0, most=2)
+        self.assertEqual([seldom.due() for _ in range(5)], [0, 0, None, None, None])
+        clock.advance(2.0)
+        self.assertEqual([seldom.due() for _ in range(3)], [3, 0, None])
