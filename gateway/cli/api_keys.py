@@ -8,7 +8,7 @@ import time
 from math import inf
 from typing import Any
 
-from gateway.cli.shared import Told, UsageError, seconds, with_records, written
+from gateway.cli.shared import Told, UsageError, seconds, table, with_records, written
 from gateway.config import Settings
 from gateway.config.quantities import limit
 from gateway.core.api_keys import RECORDS, UNLIMITED, ApiKey, digest, new_key, subject_of
@@ -50,7 +50,7 @@ def revoke(chosen: argparse.Namespace, settings: Settings) -> str:
     """
 
     async def remove(records: IRecords, told: Told) -> bool:
-        found = [record for record, said in _parsed(told) if said.id == chosen.id]
+        found = [record for record, said in parsed(told) if said.id == chosen.id]
         for record in found:
             await records.delete(record)
         return bool(found)
@@ -67,17 +67,15 @@ def listing(chosen: argparse.Namespace, settings: Settings) -> str:
     """
 
     async def look(_: IRecords, told: Told) -> list[ApiKey]:
-        return sorted((said for _, said in _parsed(told)), key=lambda said: said.created)
+        return sorted((said for _, said in parsed(told)), key=lambda said: said.created)
 
     keys = with_records(settings, RECORDS, look)
     if chosen.json:
         return json.dumps([json.loads(said.dump()) for said in keys], indent=2)
-    rows = [_COLUMNS, *(_row(said) for said in keys)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return table([_COLUMNS, *map(_row, keys)]) if keys else "there are no API keys"
 
 
-def _parsed(told: Told) -> list[tuple[str, ApiKey]]:
+def parsed(told: Told) -> list[tuple[str, ApiKey]]:
     """Records and what they say; those that cannot be read are no keys."""
     found = []
     for record, (value, _) in told.items():
@@ -116,4 +114,4 @@ def plant(commands: Any, common: argparse.ArgumentParser) -> None:
     revoking.add_argument("id", metavar="ID", help="the part between the underscores")
     showing = actions.add_parser("list", parents=[common], help="show what is known of all keys")
     showing.set_defaults(command=listing)
-    showing.add_argument("--json", action="store_true", help="as a list of JSON objects")
+    showing.add_argument("--json", action="store_true", help="as JSON; times are seconds since the epoch")

@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from datetime import UTC, datetime
 from ipaddress import ip_network
+from math import inf
 from typing import Any
 
-from gateway.cli.shared import Told, UsageError, seconds, with_records
+from gateway.cli.shared import Told, UsageError, seconds, table, with_records, written
 from gateway.config import Settings
 from gateway.core.addresses import Network
 from gateway.core.bans import Ban, ban_prefix
 from gateway.interfaces import IRecords
 from gateway.store.bans import BANS
 from gateway.store.strikes import OFFENCES, STRIKES
-
-_FOREVER = "lifted"
 
 
 def ban(chosen: argparse.Namespace, settings: Settings) -> str:
@@ -78,8 +76,7 @@ def bans(chosen: argparse.Namespace, settings: Settings) -> str:
         return "nobody is banned"
     rows = [("BANNED", "UNTIL", "TIMES", "WHY")]
     rows += [(prefix, _when(ban.until), str(ban.times or "-"), _printable(ban.why)) for prefix, ban in ordered]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join("  ".join([*map(str.ljust, row, widths), row[3]]).rstrip() for row in rows)
+    return table(rows)
 
 
 def _prefix(chosen: argparse.Namespace, settings: Settings) -> str:
@@ -107,7 +104,7 @@ def _listed(told: Told) -> dict[str, Ban]:
 
 
 def _when(until: float | None) -> str:
-    return _FOREVER if until is None else datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return written(inf if until is None else until, "lifted")
 
 
 def _printable(text: str) -> str:

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import jwt
 
+from gateway.cli.api_keys import parsed
 from gateway.cli.shared import Told, UsageError, seconds, with_records, written
 from gateway.config import Settings
-from gateway.core.api_keys import RECORDS, ApiKey
+from gateway.core.api_keys import RECORDS
 from gateway.core.revocations import BLACKLIST, KEYS, USERS
 from gateway.core.tokens import LATEST
 from gateway.interfaces import IRecords
@@ -51,10 +52,9 @@ def _user(chosen: argparse.Namespace, settings: Settings) -> str:
     async def write(records: IRecords, told: Told) -> list[str]:
         await records.put(USERS + chosen.user, repr(before), chosen.life)
         removed = []
-        for key, (value, _) in told.items():
-            said = _parsed(value)
-            if said is not None and said.subject == chosen.user and said.created < before:
-                await records.delete(key)
+        for record, said in parsed(told):
+            if said.subject == chosen.user and said.created < before:
+                await records.delete(record)
                 removed.append(said.id)
         return removed
 
@@ -62,13 +62,6 @@ def _user(chosen: argparse.Namespace, settings: Settings) -> str:
     until = written(time.time() + chosen.life)
     told = f"Revoked until {until}: tokens of {chosen.user} issued before {written(before)}"
     return "\n".join([told, *(f"Removed: the API key {key_id}" for key_id in removed)])
-
-
-def _parsed(value: str) -> ApiKey | None:
-    try:
-        return ApiKey.parse(value)
-    except ValueError:
-        return None
 
 
 def _read(token: str, leeway: float) -> tuple[str, float]:

@@ -1,9 +1,9 @@
-"""What several commands need: how they fail, how they read a time, and how they reach the records gateways share."""
+"""What several commands need: how they fail, how they read and write, and how they reach the records gateways share."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -38,9 +38,15 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
-def written(moment: float) -> str:
+def written(moment: float, without_end: str = "never") -> str:
     """A time in seconds since the epoch, for people (ISO 8601, UTC)."""
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds") if moment < LATEST else "never"
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment < LATEST else without_end
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of equally many words, the first of them the head, in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def with_records(settings: Settings, prefix: str, work: Callable[[IRecords, Told], Awaitable[ResultT]]) -> ResultT:
