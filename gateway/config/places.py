@@ -144,7 +144,7 @@ def jwks_url(value: str) -> str:
 def redis_urls(value: object) -> str:
     """The URL of a Redis, or of several: in a list, or in one text with commas between, which is what is returned."""
     if isinstance(value, str):
-        urls = re.split(r",\s*(?=[a-z]+:)", value.strip())
+        urls = split_redis_urls(value)
     elif isinstance(value, list | tuple) and value and all(isinstance(url, str) for url in value):
         urls = list(value)
     else:
@@ -156,6 +156,11 @@ def redis_urls(value: object) -> str:
     if len({url.rpartition("@")[2].rpartition("://")[2] for url in urls}) < len(urls):
         raise ValueError("URLs of different servers")
     return ",".join(urls)
+
+
+def split_redis_urls(text: str) -> list[str]:
+    """The URLs in a text that separates them by commas; the commas between the Sentinels of one stay."""
+    return re.split(r",\s*(?=[a-z]+:)", text.strip())
 
 
 def redis_url(value: str) -> str:

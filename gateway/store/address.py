@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -13,8 +12,9 @@ from twisted.internet.ssl import optionsForClientTLS
 PATIENCE = 1.0
 """Seconds after which a connection that does not come about, or on which an answer is missing, is given up."""
 
-SENTINEL = 26379
-"""The port of a Sentinel that does not say another one."""
+PORT = 6379
+SENTINEL_PORT = 26379
+"""Where a Redis and a Sentinel are that do not say another port."""
 
 
 class Address(NamedTuple):
@@ -39,36 +39,25 @@ class Address(NamedTuple):
         ``redis://[[user]:password@]host[:port][/database]``; ``rediss://`` is TLS with the server verified;
         ``sentinel://[[user]:password@]host[:port],.../master[/database]`` asks these Sentinels for the master.
 
-        :raises ValueError: when it is anything else; the text never holds the password.
+        :param url: as :func:`gateway.config.places.redis_url` takes it, which finds the mistakes.
         """
-        try:
-            parts = urlsplit(url)
-            host, port, path = parts.hostname, parts.port if parts.scheme != "sentinel" else None, parts.path
-            user, password = parts.username, parts.password
-        except ValueError as error:
-            raise ValueError(f"not a URL of a Redis: {error}") from None
-        if parts.scheme not in ("redis", "rediss", "sentinel") or not host or parts.query or parts.fragment:
-            raise ValueError(
-                "a Redis is written redis://[user:password@]host[:port][/database], rediss:// for TLS, "
-                "or sentinel://host[:port],host[:port]/master[/database]"
-            )
-        service, sentinels = "", cast("tuple[tuple[str, int], ...]", ())
-        if parts.scheme == "sentinel":
-            sentinels = tuple(_sentinel(place) for place in parts.netloc.rpartition("@")[2].split(","))
-            service, _, path = path.strip("/").partition("/")
-            if not service:
-                raise ValueError("a Redis behind Sentinel needs the master's name: sentinel://host[:port],.../master")
-            host, port = sentinels[0]
-        database = path.strip("/") or "0"
-        if not (database.isascii() and database.isdigit()):
-            raise ValueError(f"the database of a Redis is a number, not {database!r}")
+        scheme, _, rest = url.partition("://")
+        credentials, _, rest = rest.rpartition("@")
+        user, _, password = credentials.partition(":")
+        places, _, path = rest.partition("/")
+        service = ""
+        sentinels: tuple[tuple[str, int], ...] = ()
+        if scheme == "sentinel":
+            service, _, path = path.partition("/")
+            sentinels = tuple(_place(each, SENTINEL_PORT) for each in places.split(","))
+        host, port = sentinels[0] if sentinels else _place(places, PORT)
         return cls(
             host,
-            6379 if port is None else port,
-            int(database),
-            unquote(user) if user else None,
-            unquote(password) if password else None,
-            parts.scheme == "rediss",
+            port,
+            int(path.strip("/") or 0),
+            unquote(user) or None,
+            unquote(password) or None,
+            scheme == "rediss",
             service,
             sentinels,
         )
@@ -84,13 +73,6 @@ class Address(NamedTuple):
         return wrapClientTLS(optionsForClientTLS(host), plain) if self.tls else plain
 
 
-def several(text: str) -> list[str]:
-    """The URLs in a text that separates them by commas; the commas between the Sentinels of one stay."""
-    return re.split(r",\s*(?=[a-z]+:)", text.strip())
-
-
-def _sentinel(place: str) -> tuple[str, int]:
-    parts = urlsplit(f"//{place}")
-    if not parts.hostname:
-        raise ValueError("a Sentinel is written host or host:port")
-    return parts.hostname, SENTINEL if parts.port is None else parts.port
+def _place(text: str, usual: int) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    return parts.hostname or "", parts.port or usual

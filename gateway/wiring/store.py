@@ -8,10 +8,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from gateway.config import Settings
+from gateway.config.places import split_redis_urls
 from gateway.core.revocations import BLACKLIST, KEYS, USERS, Revocations
 from gateway.core.ring import Ring
 from gateway.interfaces import IRecords, IStore
-from gateway.store.address import Address, several
+from gateway.store.address import Address
 from gateway.store.failover import StandIn
 from gateway.store.memory import MemoryStore
 from gateway.store.memory_records import MemoryRecords
@@ -85,7 +86,7 @@ def store_check(settings: Settings, store: IStore) -> Callable[[], Deferred[bool
 
 
 def _addresses(settings: Settings) -> list[Address]:
-    return [Address.parse(url) for url in several(settings.redis.url)]
+    return [Address.parse(url) for url in split_redis_urls(settings.redis.url)]
 
 
 def _ring(addresses: list[Address]) -> Ring:

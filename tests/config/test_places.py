@@ -100,6 +100,7 @@ class PlaceTests(_Reading):
     def test_several_redis_urls(self) -> None:
         """In a list or with commas; different servers, and none of them memory."""
         self.assertEqual(places.redis_urls("redis://a, sentinel://b,c/m"), "redis://a,sentinel://b,c/m")
+        self.assertEqual(places.split_redis_urls("redis://a,sentinel://b,c/m"), ["redis://a", "sentinel://b,c/m"])
         self.assertEqual(places.redis_urls(["redis://a", "redis://b"]), "redis://a,redis://b")
         for wrong in ([], 1, [1], ["redis://a", "memory:"], "redis://a,memory:", "redis://:x@a,redis://:y@a", ["h"]):
             self.assertRaises(ValueError, places.redis_urls, wrong)

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.store.address import Address, several
+from gateway.store.address import Address
 
 
 class AddressTests(SynchronousTestCase):
@@ -33,30 +33,6 @@ class AddressTests(SynchronousTestCase):
         """What a server is called never has its password."""
         self.assertEqual(Address.parse("redis://:pw@h:7000/2").name, "h:7000/2")
         self.assertEqual(Address.parse("sentinel://:pw@h/mymaster").name, "mymaster/0")
-
-    def test_several(self) -> None:
-        """Commas separate URLs, but not the Sentinels of one."""
-        self.assertEqual(several("redis://a"), ["redis://a"])
-        self.assertEqual(
-            several("redis://a, redis://b,sentinel://c,d/m,rediss://e"),
-            ["redis://a", "redis://b", "sentinel://c,d/m", "rediss://e"],
-        )
-
-    def test_mistakes(self) -> None:
-        """What is no such URL says what one is, and never the password."""
-        for url in (
-            "http://:hush@h",
-            "redis://",
-            "redis://:hush@h/x",
-            "redis://:hush@h:99999",
-            "redis://:hush@h/0?a=1",
-            "sentinel://:hush@h",
-            "sentinel://:hush@h,/m",
-            "sentinel://:hush@h/m/x",
-        ):
-            error = self.assertRaises(ValueError, Address.parse, url)
-            self.assertRegex(str(error), "Redis|Sentinel")
-            self.assertNotIn("hush", str(error))
 
     def test_tls_verifies_the_server(self) -> None:
         """rediss:// wraps the connection, for the name in the URL."""
