@@ -298,7 +298,7 @@ class ListenTests(GatewayCase):
         (directory / "a.pem").write_bytes(Authority("ours").certificate("a"))
         authority = directory / "clients"
         authority.write_bytes(Authority("clients").pem)
-        tls = {"client_auth": "optional", "client_ca": str(authority), "roles": {"machine": "service"}}
+        tls = {"client_auth": "optional", "ca_file": str(authority), "roles": {"machine": "service"}}
         self.start(server={"workers": 0, "listen": [f"tls:{directory}:443"]}, tls=tls)
         self.assertIsNotNone(self.factories()[0].identify)
         self.gateway.stopService()

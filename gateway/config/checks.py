@@ -135,8 +135,8 @@ def _listeners(server: Server, tls: Tls, wrong: Collection[Path]) -> Iterator[Mi
         right = 'must name the proxies that a "haproxy:" endpoint is for: connections from others are closed'
         yield Mistake(("server", "trusted_proxies"), right, [])
     if tls.client_auth != "none":
-        if not tls.client_ca and ("tls", "client_ca") not in wrong:
-            yield Mistake(("tls", "client_ca"), "is missing: whose certificates are accepted from clients")
+        if not tls.ca_file and ("tls", "ca_file") not in wrong:
+            yield Mistake(("tls", "ca_file"), "is missing: whose certificates are accepted from clients")
         if not any(each.certificates for each in endpoints) and not any(
             path[:2] == ("server", "listen") for path in wrong
         ):

@@ -132,7 +132,7 @@ class Tls(_Table):
     """Certificates of clients, on ``tls:`` listeners."""
 
     client_auth: Literal["none", "optional", "required"] = "none"
-    client_ca: CaFile = ""
+    ca_file: CaFile = ""
     crl_file: CrlFile = ""
     subject: SubjectKind = "cn"
     roles: dict[Subject, Name] = {}
@@ -335,7 +335,7 @@ class Upstream(_Table):
     keep_alive: Seconds = 60.0
     max_idle: CountOrZero = 64
     ca_file: CaFile = ""
-    client_certificate: KeyPairFile = ""
+    certificate_file: KeyPairFile = ""
     server_name: ServerName = ""
     slow_start: SecondsOrZero = 10.0
     ejection: Ejection = Ejection()

@@ -36,7 +36,7 @@ class Listeners:
         self._timeout = settings.server.head_timeout
         self._proxies = Networks(settings.server.trusted_proxies)
         asked = tls.client_auth != "none"
-        self._clients = ClientAuthorities(tls.client_ca, tls.crl_file, tls.client_auth == "required") if asked else None
+        self._clients = ClientAuthorities(tls.ca_file, tls.crl_file, tls.client_auth == "required") if asked else None
         self._identify = ClientNames(tls.subject, tls.roles, tls.unit_roles).claims if asked else None
         self._directories: dict[str, CertificateDirectory] = {}
         self._factories: list[TLSFactory] = []

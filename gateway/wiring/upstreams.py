@@ -64,7 +64,7 @@ def _maker(upstream: Upstream, poller: Any) -> Callable[..., Instance]:
         keep_alive=upstream.keep_alive,
         max_idle=upstream.max_idle,
         trust=authorities(upstream.ca_file),
-        certificate=own_certificate(upstream.client_certificate),
+        certificate=own_certificate(upstream.certificate_file),
         server_name=upstream.server_name,
         rules=make_rules(upstream),
     )

@@ -25,7 +25,7 @@ instances = ["http://core:3002"]
 prefix = "/api/users"
 upstream = "core"
 """
-WRONG = ["server.listen[0]", "server.trusted_proxies", "tls.client_ca"]
+WRONG = ["server.listen[0]", "server.trusted_proxies", "tls.ca_file"]
 GOOD = '[jwt]\nsecret = "${JWT_SECRET}"\n' + PARTS
 
 
@@ -332,17 +332,17 @@ class ListenerTests(_Loading):
 
     def test_certificates_of_clients(self) -> None:
         """Clients are asked for them where there is TLS and somebody who issues them."""
-        asked = f'[tls]\nclient_auth = "required"\nclient_ca = "{self.clients}"\n'
+        asked = f'[tls]\nclient_auth = "required"\nca_file = "{self.clients}"\n'
         self.assertEqual(self.load(GOOD + self.tls + asked).tls.client_auth, "required")
         (said,) = self.mistakes(GOOD + asked)
         self.assertIn('tls.client_auth: "required": must be "none" where no endpoint', said)
         (said,) = self.mistakes(GOOD + self.tls + '[tls]\nclient_auth = "optional"')
-        self.assertIn("tls.client_ca: is missing", said)
+        self.assertIn("tls.ca_file: is missing", said)
 
     def test_one_mistake_each(self) -> None:
         """What is wrong by itself is not said twice."""
         wrong = '[server]\nlisten = ["tls:/nowhere:443"]\ntrusted_proxies = "x"\n[tls]\nclient_auth = "optional"\n'
-        said = self.mistakes(GOOD + wrong + 'client_ca = "/nowhere"')
+        said = self.mistakes(GOOD + wrong + 'ca_file = "/nowhere"')
         self.assertEqual([line.partition(":")[0] for line in said], WRONG)
 
     def test_proxies(self) -> None:

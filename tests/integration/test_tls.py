@@ -46,7 +46,7 @@ name = "mutual"
 instances = ["https://127.0.0.1:{mutual}"]
 server_name = "core.internal"
 ca_file = "{directory}/authorities.pem"
-client_certificate = "{directory}/gateway-client.pem"
+certificate_file = "{directory}/gateway-client.pem"
 [[routes]]
 prefix = "/open"
 upstream = "core"
@@ -64,7 +64,7 @@ auth = "none"
 MUTUAL = """
 [tls]
 client_auth = "{mode}"
-client_ca = "{directory}/clients.pem"
+ca_file = "{directory}/clients.pem"
 crl_file = "{directory}/revoked.pem"
 roles = {{ "machine-1" = "service" }}
 """
