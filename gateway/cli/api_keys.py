@@ -11,7 +11,7 @@ from typing import Any
 from gateway.cli.shared import Told, UsageError, seconds, table, with_records, written
 from gateway.config import Settings
 from gateway.config.quantities import limit
-from gateway.core.api_keys import RECORDS, UNLIMITED, ApiKey, digest, new_key, subject_of
+from gateway.core.api_keys import API_KEYS, UNLIMITED, ApiKey, digest, new_key, subject_of
 from gateway.core.tokens import BY_ROLE
 from gateway.interfaces import IRecords
 
@@ -37,9 +37,9 @@ def create(chosen: argparse.Namespace, settings: Settings) -> str:
         raise UsageError(f"--{option}: must be text of 1 to 255 characters, without control characters") from None
 
     async def write(records: IRecords, _: Told) -> None:
-        await records.put(RECORDS + digest(key.encode()), record, chosen.ttl)
+        await records.put(API_KEYS + digest(key.encode()), record, chosen.ttl)
 
-    with_records(settings, RECORDS, write)
+    with_records(settings, API_KEYS, write)
     return key
 
 
@@ -55,7 +55,7 @@ def revoke(chosen: argparse.Namespace, settings: Settings) -> str:
             await records.delete(record)
         return bool(found)
 
-    if not with_records(settings, RECORDS, remove):
+    if not with_records(settings, API_KEYS, remove):
         raise UsageError(f"{chosen.id}: there is no such API key; smartgate apikey list names all")
     return f"Revoked: the API key {chosen.id}"
 
@@ -69,7 +69,7 @@ def listing(chosen: argparse.Namespace, settings: Settings) -> str:
     async def look(_: IRecords, told: Told) -> list[ApiKey]:
         return sorted((said for _, said in parsed(told)), key=lambda said: said.created)
 
-    keys = with_records(settings, RECORDS, look)
+    keys = with_records(settings, API_KEYS, look)
     if chosen.json:
         return json.dumps([json.loads(said.dump()) for said in keys], indent=2)
     return table([_COLUMNS, *map(_row, keys)]) if keys else "there are no API keys"

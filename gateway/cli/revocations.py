@@ -14,7 +14,7 @@ import jwt
 from gateway.cli.api_keys import parsed
 from gateway.cli.shared import Told, UsageError, seconds, with_records, written
 from gateway.config import Settings
-from gateway.core.api_keys import RECORDS
+from gateway.core.api_keys import API_KEYS
 from gateway.core.revocations import BLACKLIST, KEYS, USERS
 from gateway.core.tokens import LATEST
 from gateway.interfaces import IRecords
@@ -58,7 +58,7 @@ def _user(chosen: argparse.Namespace, settings: Settings) -> str:
                 removed.append(said.id)
         return removed
 
-    removed = with_records(settings, RECORDS, write)
+    removed = with_records(settings, API_KEYS, write)
     until = written(time.time() + chosen.life)
     told = f"Revoked until {until}: tokens of {chosen.user} issued before {written(before)}"
     return "\n".join([told, *(f"Removed: the API key {key_id}" for key_id in removed)])

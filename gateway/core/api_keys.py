@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gateway.core.tokens import BY_ROLE, LATEST, MAX_NAME, Claims
 
-RECORDS: Final = "apikey:"
+API_KEYS: Final = "apikey:"
 """Before the SHA-256 of a whole key, in hex; the value is an :class:`ApiKey` as JSON."""
 REMEMBERED: Final = 100_000
 MAX_LIMIT: Final = 2**31 - 1
@@ -94,7 +94,7 @@ def digest(key: bytes) -> str:
 
 
 class ApiKeys:
-    """The keys that are known here, told by the records under :data:`RECORDS`.
+    """The keys that are known here, told by the records under :data:`API_KEYS`.
 
     :param size: how many are known at most; those told beyond it are not taken.
     """
@@ -108,7 +108,7 @@ class ApiKeys:
 
         :param seconds: what it has left; None when it stays.
         """
-        name = key[len(RECORDS) :]
+        name = key[len(API_KEYS) :]
         self._known.pop(name, None)
         if value is None or len(self._known) >= self._size:
             return

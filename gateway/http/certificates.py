@@ -40,8 +40,8 @@ def read_files(*paths: str) -> list[bytes]:
     return found
 
 
-class Watched(Generic[T]):
-    """What is read from files, and anew when they have changed.
+class FromFiles(Generic[T]):
+    """A value that is read from files, and anew when they have changed.
 
     :param read: reads it; raises ValueError when they are broken.
     :ivar value: what was read last; None before.
@@ -124,7 +124,7 @@ class ClientAuthorities:
         self._ca_file = ca_file
         self._crl_file = crl_file
         self._required = required
-        self._files = Watched([path for path in (ca_file, crl_file) if path], self._read)
+        self._files = FromFiles([path for path in (ca_file, crl_file) if path], self._read)
 
     @property
     def policy(self) -> ClientPolicy | None:
@@ -174,7 +174,7 @@ class CertificateDirectory:
     def __init__(self, path: str, clients: ClientAuthorities | None = None) -> None:
         self._path = path
         self._clients = clients
-        self._files: dict[str, Watched[KeyPair]] = {}
+        self._files: dict[str, FromFiles[KeyPair]] = {}
         self._made: dict[str, _Made] = {}
         self._by_name: dict[str, SSL.Context] = {}
         self._warned: dict[str, float] = {}
@@ -232,7 +232,7 @@ class CertificateDirectory:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             return [*broken, f"{self._path} cannot be read ({getattr(error, 'strerror', None) or error})"]
         for name, files in found.items():
-            watched = self._files.setdefault(name, Watched(files, partial(read_usable, *files)))
+            watched = self._files.setdefault(name, FromFiles(files, partial(read_usable, *files)))
             try:
                 watched.renew()
             except ValueError as error:

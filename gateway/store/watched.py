@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from gateway.interfaces import Watcher
 
-RECORDS: Final = 100_000
+MOST: Final = 100_000
 """Records kept of a prefix, at most; the one that was told first is forgotten for a new one."""
 
 
@@ -53,10 +53,10 @@ class Watched:
         told = self._below(key)
         if told is None:
             return
-        if key not in told and len(told) >= RECORDS:
+        if key not in told and len(told) >= MOST:
             if not self._full:
                 self._full = True
-                self._log.warn("There are more than {bound} records; the oldest are forgotten", bound=RECORDS)
+                self._log.warn("There are more than {bound} records; the oldest are forgotten", bound=MOST)
             self._forget(told, next(iter(told)))
         told[key] = self._loads
         self._tell(key, value, seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gateway.config import Settings
-from gateway.core.api_keys import RECORDS, ApiKeys
+from gateway.core.api_keys import API_KEYS, ApiKeys
 from gateway.core.errors import GatewayError
 from gateway.core.keys import Key
 from gateway.core.revocations import BLACKLIST, KEYS, USERS, Revocations
@@ -49,7 +49,7 @@ class Identity:
             for prefix in _WATCHED:
                 records.watch(prefix, self._revoked)
             if settings.api_keys.enabled:
-                records.watch(RECORDS, self._api_key_changed)
+                records.watch(API_KEYS, self._api_key_changed)
 
     def _changed(self, keys: tuple[Key, ...]) -> None:
         assert self._verifier is not None

@@ -198,7 +198,7 @@ class RedisRecordsTests(SynchronousTestCase):
 
     def test_records_are_bounded(self) -> None:
         """For a new one the oldest is told as gone, and it is said once."""
-        self.patch(watched, "RECORDS", 2)
+        self.patch(watched, "MOST", 2)
         self.loaded(x=b"1", y=b"2")
         line = self.connect()
         self.begin(line)
