@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel
 
 from gateway.config.endpoints import take_apart
+from gateway.config.files import read_file
 from gateway.config.mistakes import ABSENT, Mistake, Path, did_you_mean
-from gateway.config.places import read_file
 from gateway.config.schema import SECRET_BYTES, SECURITY_HEADERS, Bans, Cors, Jwt, Redis, Server, Tls
 
 Raw = dict[str, Any]

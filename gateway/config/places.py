@@ -1,4 +1,4 @@
-"""Where things are, as the file spells it: networks, URLs, paths, endpoints and files.
+"""Where things are, as the file spells it: networks, URLs, hosts and paths.
 
 Every function takes what the TOML has and returns what the gateway uses, or raises ValueError with the words that
 follow "must be" in the report of mistakes.
@@ -7,27 +7,17 @@ follow "must be" in the report of mistakes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Final
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, PlainValidator
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IStreamServerEndpointStringParser
-from twisted.plugin import getPlugins
 
-from gateway.config.endpoints import take_apart
 from gateway.core.addresses import Network as AnyNetwork
-from gateway.core.certificates import read_certificates, read_pair, read_revocations
 from gateway.core.errors import BadRequest
 from gateway.core.paths import merged, normalize
-from gateway.http.certificates import CertificateDirectory
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
-_PORT_FIRST = re.compile(r"(?:tcp|tcp6|ssl):([^:]*)")
-_SYSTEMD = re.compile(r"systemd:domain=(?:INET6?|UNIX):(?:index=\d+|name=[^:]+)")
-_NO_LISTENERS: Final = frozenset(("stdio", "autobahn"))
 _HEALTH_PATHS: Final = ("/health", "/ready")
 _DISCOVER: Final = "dns://host:port or srv://_http._tcp.service, dns+https:// or srv+https:// for TLS"
 
@@ -217,86 +207,6 @@ def health_path(value: str) -> str:
     return value
 
 
-def endpoint(value: str) -> str:
-    """A server endpoint of a known kind, with arguments that kind understands.
-
-    It is built, so that the files of ``ssl:`` and ``tls:`` are read, but nothing listens. What systemd hands in is
-    only there under systemd, so of ``systemd:`` the spelling alone is looked at.
-    """
-    proxied, directory, inner = take_apart(value)
-    kind, _, arguments = inner.partition(":")
-    kinds = {"tcp", "ssl", "unix", *(str(parser.prefix) for parser in getPlugins(IStreamServerEndpointStringParser))}
-    kinds -= _NO_LISTENERS | {"haproxy"}
-    if not arguments or kind not in kinds:
-        raise ValueError(f'an endpoint such as "tcp:3000"; known kinds: {", ".join(sorted(kinds | {"haproxy"}))}')
-    if proxied and kind == "ssl":
-        raise ValueError("haproxy:tls:DIRECTORY:443, since TLS begins behind the PROXY header")
-    if directory or value.removeprefix("haproxy:").startswith("tls:"):
-        _certificates(directory)
-    if kind == "systemd":
-        if _SYSTEMD.fullmatch(inner) is None:
-            raise ValueError("systemd:domain=INET (or INET6, UNIX), then :index=0 or :name=NAME")
-        return value
-    port = _PORT_FIRST.match(inner)
-    if port and (re.fullmatch(r"\d{1,5}", port[1], re.ASCII) is None or int(port[1]) > 65535):
-        raise ValueError(f"{kind}: followed by a port, 0 to 65535")
-    try:
-        serverFromString(None, inner)  # kept for listening, which does not happen here
-    except Exception as error:  # each kind of endpoint raises its own: TypeError, OSError, OpenSSL's ...
-        raise ValueError(f"an endpoint of kind {kind} that can be made; Twisted says {_said(error)}") from None
-    return value
-
-
-def _certificates(directory: str) -> None:
-    try:
-        CertificateDirectory(directory)
-    except ValueError as error:
-        raise ValueError(f"tls: followed by a directory of certificates with their keys: {error}") from None
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def read_file(path: str) -> bytes:
-    """The bytes of a file.
-
-    :raises ValueError: when it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ValueError(f"a file that can be read ({reason})") from None
-
-
-def _pem(value: str, read: Callable[[bytes], object], right: str) -> str:
-    """A file that ``read`` takes, or ``""``."""
-    if value:
-        pem = read_file(value)
-        try:
-            read(pem)
-        except ValueError as error:
-            raise ValueError(f"{right}; this one {error}") from None
-    return value
-
-
-def ca_file(value: str) -> str:
-    """A PEM file with at least one certificate, or ``""``."""
-    return _pem(value, read_certificates, "a PEM file of certificates")
-
-
-def crl_file(value: str) -> str:
-    """A PEM file with at least one revocation list, or ``""``."""
-    return _pem(value, read_revocations, "a PEM file of certificate revocation lists")
-
-
-def key_pair_file(value: str) -> str:
-    """A PEM file with a certificate, those of the authorities above it, and its key, or ``""``."""
-    return _pem(value, lambda pem: read_pair(pem, pem), "a PEM file of a certificate and its private key")
-
-
 def server_name(value: str) -> str:
     """A host's name as it stands in a certificate, or ``""``."""
     if value and _HOST.fullmatch(value) is None:
@@ -304,14 +214,7 @@ def server_name(value: str) -> str:
     return value
 
 
-def endpoint_or_none(value: str) -> str:
-    """A server endpoint, or ``""``."""
-    return value and endpoint(value)
-
-
 Network = Annotated[AnyNetwork, PlainValidator(network)]
-Endpoint = Annotated[str, AfterValidator(endpoint)]
-OptionalEndpoint = Annotated[str, AfterValidator(endpoint_or_none)]
 InstanceUrl = Annotated[str, AfterValidator(instance)]
 Discover = Annotated[str, AfterValidator(discover)]
 DnsServer = Annotated[str, AfterValidator(dns_server)]
@@ -321,7 +224,4 @@ JwksUrl = Annotated[str, AfterValidator(jwks_url)]
 RedisUrls = Annotated[str, PlainValidator(redis_urls)]
 Prefix = Annotated[str, AfterValidator(prefix)]
 HealthPath = Annotated[str, AfterValidator(health_path)]
-CaFile = Annotated[str, AfterValidator(ca_file)]
-CrlFile = Annotated[str, AfterValidator(crl_file)]
-KeyPairFile = Annotated[str, AfterValidator(key_pair_file)]
 ServerName = Annotated[str, AfterValidator(server_name)]

@@ -8,18 +8,15 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, SecretStr, Tag
 
+from gateway.config.endpoints import Endpoint, OptionalEndpoint
+from gateway.config.files import CaFile, CrlFile, KeyPairFile
 from gateway.config.places import (
-    CaFile,
-    CrlFile,
     Discover,
     DnsServer,
-    Endpoint,
     HealthPath,
     InstanceUrl,
     JwksUrl,
-    KeyPairFile,
     Network,
-    OptionalEndpoint,
     Origin,
     Prefix,
     PublicUrl,

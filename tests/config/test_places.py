@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Callable
 from ipaddress import ip_network
-from pathlib import Path
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.config import places, words
 from gateway.core.paths import normalize
-from tests.certificates import Authority
-from tests.config.keys import certificate
+from tests.config.reading import Reading
 
 
-class _Reading(SynchronousTestCase):
-    def takes(self, read: Callable[[Any], object], *values: str) -> None:
-        for value in values:
-            self.assertEqual(read(value), value)
-
-    def refuses(self, read: Callable[[Any], object], *values: object) -> None:
-        for value in values:
-            self.assertRaises(ValueError, read, value)
-
-
-class PlaceTests(_Reading):
+class PlaceTests(Reading):
     """Addresses, URLs and paths."""
 
     def test_networks(self) -> None:
@@ -129,93 +112,13 @@ class PlaceTests(_Reading):
         self.takes(places.health_path, "/health", "/health?full=1")
         self.refuses(places.health_path, "health", "/a b", "/a#b", "")
 
-
-class EndpointTests(_Reading):
-    """Server endpoint strings."""
-
-    def test_kinds(self) -> None:
-        """Every kind that can be listened on is taken; no socket is opened, and no reactor installed."""
-        self.takes(
-            places.endpoint, "tcp:3000", "tcp:0:interface=127.0.0.1", "tcp6:3000", "unix:/run/smartgate.sock:mode=660",
-            "systemd:domain=INET:index=0", "systemd:domain=INET6:name=web", "haproxy:tcp:3000",
-            "haproxy:systemd:domain=UNIX:index=1", "haproxy:unix:/run/smartgate.sock",
-        )  # fmt: skip
-        self.takes(places.endpoint_or_none, "", "tcp:1")
-
-    def test_refused(self) -> None:
-        """Unknown kinds, arguments that a kind does not have, and ports that are none."""
-        self.refuses(
-            places.endpoint, "", "3000", "tcp", "http:3000", "stdio:", "tcp:", "tcp:x", "tcp:70000", "tcp:1:colour=red",
-            "unix:", "systemd:INET", "systemd:domain=IPX:index=0", "haproxy:", "haproxy:3000", "haproxy:haproxy:tcp:1",
-            "ssl:443", "tcp:1:backlog=x", "tls:", "tls:443", "tls:\0:443", "haproxy:ssl:443", "haproxy:tls:443",
-        )  # fmt: skip
-
-    def test_certificates(self) -> None:
-        """A ``tls:`` directory must have certificates; an ``ssl:`` file must be one with its key."""
-        directory = Path(self.mktemp())
-        directory.mkdir()
-        self.refuses(places.endpoint, f"tls:{directory}:443")
-        pem = directory / "gateway.pem"
-        pem.write_bytes(certificate())
-        self.takes(
-            places.endpoint, f"tls:{directory}:443", f"tls:{directory}", rf"haproxy:tls:{directory}:443:interface=\:\:",
-            f"tls:{directory}:systemd:domain=INET:name=https", f"tls:{directory}:unix:/run/x.sock",
-            f"ssl:443:privateKey={pem}",
-        )  # fmt: skip
-        self.refuses(places.endpoint, f"tls:{directory}:port", f"tls:{directory}:443:colour=red")
-        self.refuses(places.endpoint, f"tls:{directory}:70000", f"tls:{directory}:systemd:domain=IPX:index=0")
-        pem.write_bytes(b"nothing")
-        self.refuses(places.endpoint, f"ssl:443:privateKey={pem}")
-        error = self.assertRaises(ValueError, places.endpoint, f"tls:{directory}:443")
-        right = "tls: followed by a directory of certificates with their keys: "
-        self.assertEqual(str(error), f"{right}{pem} has no certificate in PEM")
-        self.flushWarnings()  # Twisted's own, about what it reads certificates with
-
-    @given(st.text(st.sampled_from("tcpunixsl:=0a\\/"), max_size=16))
-    def test_anything(self, text: str) -> None:
-        """Whatever stands there, it is taken or refused."""
-        try:
-            self.assertEqual(places.endpoint(text), text)
-        except ValueError as error:
-            self.assertTrue(str(error))
-
-
-class FileTests(_Reading):
-    """Files that the configuration names."""
-
-    def test_authorities(self) -> None:
-        """An authority's file has a certificate in PEM; no file is none."""
-        path = Path(self.mktemp())
-        self.refuses(places.ca_file, str(path), "a\0b")
-        path.write_bytes(b"nothing")
-        self.refuses(places.ca_file, str(path))
-        path.write_bytes(certificate())
-        self.takes(places.ca_file, str(path), "")
-
-    def test_revocation_lists(self) -> None:
-        """A file of lists has one."""
-        path = Path(self.mktemp())
-        path.write_bytes(Authority("x").revocations())
-        self.takes(places.crl_file, str(path), "")
-        path.write_bytes(certificate())
-        self.refuses(places.crl_file, str(path))
-
-    def test_key_pairs(self) -> None:
-        """A certificate's file has its key as well; what is wrong with it is said."""
-        path = Path(self.mktemp())
-        path.write_bytes(certificate())
-        self.takes(places.key_pair_file, str(path), "")
-        path.write_bytes(Authority("x").pem)
-        error = self.assertRaises(ValueError, places.key_pair_file, str(path))
-        self.assertIn("this one has no private key", str(error))
-
     def test_server_names(self) -> None:
         """A host's name, without a port."""
         self.takes(places.server_name, "core.internal", "192.0.2.1", "")
         self.refuses(places.server_name, "core:443", "a b", "https://core")
 
 
-class WordTests(_Reading):
+class WordTests(Reading):
     """Names, and lists of them."""
 
     def test_fields(self) -> None:
@@ -259,16 +162,3 @@ class WordTests(_Reading):
         self.assertEqual(words.several(("a", "b")), ("a", "b"))
         self.assertEqual(words.distinct(()), ())
         self.refuses(words.several, (), ("a", "a"))
-
-
-class ImportTests(SynchronousTestCase):
-    """What importing the configuration brings with it."""
-
-    def test_no_reactor(self) -> None:
-        """Checking an endpoint in a fresh process installs no reactor: twistd chooses it."""
-        code = (
-            "import sys; from gateway.config.places import endpoint; endpoint('tcp:3000');"
-            "sys.exit('twisted.internet.reactor' in sys.modules)"
-        )
-        root = Path(__file__).parents[2]
-        self.assertEqual(subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode, 0)
