@@ -12,7 +12,7 @@ from gateway.core.addresses import bucket
 from gateway.core.errors import RateLimited
 from gateway.core.limits import Limits
 from gateway.core.tokens import BY_ROLE
-from gateway.guards.authenticate import invalid
+from gateway.guards.authenticate import REVOKED, invalid
 from gateway.interfaces import IGuard, IStore, Verdict
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class AdmitGuard:
 
     def _judge(self, verdict: Verdict, request: Request, limit: int | None) -> None:
         if verdict.revoked:
-            raise invalid("revoked")
+            raise invalid(REVOKED)
         if limit is not None and verdict.hits:
             request.answer_fields.append(self._limits.lines(limit, verdict.hits, verdict.reset))
             if verdict.hits > limit:

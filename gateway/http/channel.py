@@ -183,21 +183,13 @@ class HTTPChannel(RequestReader):
 
     def _refuse(self, request: Request, error: GatewayError) -> None:
         if request is self._current:
-            self._fail_current(request, error)
+            request.fail(error)
             return
         request.failure = error
         request.keep_alive = False
         if request not in self._waiting:
             self._enqueue(request)
         self._advance()
-
-    def _fail_current(self, request: Request, error: GatewayError) -> None:
-        """The body of a request that is being served broke a rule: its upstream must not take it for complete."""
-        request.failure = error
-        request.keep_alive = False
-        if request.relay is not None:
-            request.relay.client_gone()
-        request.refuse(error)
 
     # -- reading and closing --------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ class Connection(Protocol):
         """Since when it waits for its next request; None when it does not, or has not had its first."""
 
     def close_when_idle(self) -> None:
-        """Close as soon as no request is under way."""
+        """Take no more requests, and close after the last one."""
 
 
 class Connections:

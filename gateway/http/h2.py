@@ -207,7 +207,7 @@ class H2Channel(Protocol):
         return None if self._streams or self._closing or not self._requests else self._since
 
     def close_when_idle(self) -> None:
-        """Take no more requests: the gateway is stopping."""
+        """Take no more requests: the gateway is stopping, or does not want this client."""
         if not self._last and not self._closing:
             self._last = True
             self.transport.write(_LAST_REQUESTS)  # type: ignore[union-attr]

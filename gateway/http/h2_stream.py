@@ -87,7 +87,7 @@ class H2Stream:
             return  # what nobody wants is acknowledged when the stream ends
         request.body_received += len(data)
         if request.body_received > request.max_body:
-            self._fail(BodyTooLarge())
+            request.fail(BodyTooLarge())
             return
         sink = request.sink
         if sink is None:
@@ -140,17 +140,9 @@ class H2Stream:
         elif not request.finished:
             reading = not (request.body_complete or self._hold or self._taken)  # what is not read cannot be late
             if reading and (now - self._since >= limits.body_timeout or not sends(request, limits, now)):
-                self._fail(RequestTimeout())
+                request.fail(RequestTimeout())
             elif request.relay is not None:
                 request.relay.check(now)
-
-    def _fail(self, error: GatewayError) -> None:
-        """The body broke a rule: its upstream must not take it for complete."""
-        request = self.request
-        request.failure = error
-        if request.relay is not None:
-            request.relay.client_gone()
-        request.refuse(error)
 
     def _acknowledge(self) -> None:
         taken, self._taken = self._taken, 0

@@ -20,7 +20,7 @@ PERIOD: Final = 0.25
 _RETRY_AFTER: Final = b"Retry-After: 1\r\n"
 
 
-class OverloadGuard:
+class LoadShedder:
     """Measures how late the reactor runs timers, and answers 503 when there is no room for a request.
 
     :param spared: paths that are always answered.

@@ -198,6 +198,14 @@ class Request(server.Request):
         body = error.body(self.id)
         self.respond(error.status, b"Content-Type: application/json\r\n" + b"".join(error.fields), body)
 
+    def fail(self, error: GatewayError) -> None:
+        """Its body broke a rule: refuse it, and let no upstream take for complete what came."""
+        self.failure = error
+        self.keep_alive = False
+        if self.relay is not None:
+            self.relay.client_gone()
+        self.refuse(error)
+
     def end(self, error: GatewayError) -> None:
         """The client may have nothing more, however far its answer is: see :meth:`Exchange.end`."""
         self.decided_by = self.decided_by or "revocation"

@@ -23,10 +23,10 @@ from gateway.core.errors import GatewayError
 from gateway.core.headers import sane_request_id
 from gateway.core.overload import Overload
 from gateway.http.channel import HTTPChannel
-from gateway.http.connections import Connections
+from gateway.http.connections import Connection, Connections
 from gateway.http.h2 import H2Channel
 from gateway.http.h2_stream import H2Stream
-from gateway.http.overload import OverloadGuard
+from gateway.http.overload import LoadShedder
 from gateway.http.request import Request
 
 
@@ -63,10 +63,8 @@ class TurnedAway(Protocol):
         transport.abortConnection()
 
 
-class Channel(Shape):
+class Channel(Connection, Shape):
     """A client's connection, whichever HTTP it speaks."""
-
-    peer: str
 
     @property
     def client(self) -> str:
@@ -76,14 +74,8 @@ class Channel(Shape):
     def answering(self) -> Sequence[Request]:
         """The requests that are being answered."""
 
-    def idle_since(self) -> float | None:
-        """Since when it waits for its next request; None when it does not, or has not had its first."""
-
     def check(self, now: float) -> None:
         """Give up what has been waited for too long."""
-
-    def close_when_idle(self) -> None:
-        """Take no more requests, and close after the last one."""
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -115,7 +107,7 @@ class Site(Factory):
         trusted: Networks = NOBODY,
         plain_lines: bytes = b"",
         secure_lines: bytes = b"",
-        overload: OverloadGuard | None = None,
+        overload: LoadShedder | None = None,
         turns_away: Callable[[str], bool] | None = None,
         http2: bool = False,
     ) -> None:
@@ -126,7 +118,7 @@ class Site(Factory):
         self.trusted = trusted
         self.connections = Connections(clock, limits.connections, limits.connections_per_client, trusted)
         self.channels: set[Channel] = self.connections.open
-        self._overload = overload or OverloadGuard(clock, Overload(sys.maxsize, float("inf")))
+        self._overload = overload or LoadShedder(clock, Overload(sys.maxsize, float("inf")))
         self._load = self._overload.state
         self.draining = False
         self._drained: Deferred[None] | None = None

@@ -9,7 +9,7 @@ from gateway.config import Settings
 from gateway.core.addresses import Networks
 from gateway.core.headers import for_plain_http, lines
 from gateway.core.overload import Overload
-from gateway.http.overload import OverloadGuard
+from gateway.http.overload import LoadShedder
 from gateway.http.request import Request
 from gateway.http.site import Limits, Site
 from gateway.resources.tree import Branch
@@ -21,7 +21,7 @@ def make_site(
     reactor: Any,
     tree: Branch,
     record: Callable[[Request], None],
-    overload: OverloadGuard,
+    overload: LoadShedder,
     turns_away: Callable[[str], bool] | None = None,
 ) -> Site:
     """What listens for clients.
@@ -55,7 +55,7 @@ def make_site(
     )
 
 
-def make_overload(settings: Settings, reactor: Any, metrics: Metrics, spared: Container[bytes]) -> OverloadGuard:
+def make_overload(settings: Settings, reactor: Any, metrics: Metrics, spared: Container[bytes]) -> LoadShedder:
     """Who refuses the requests of clients that there is no room for.
 
     :param spared: paths that are always answered.
@@ -64,7 +64,7 @@ def make_overload(settings: Settings, reactor: Any, metrics: Metrics, spared: Co
     metrics.gauge("open_requests", "Requests of clients that are being answered.", lambda: state.open)
     metrics.gauge("reactor_lag_seconds", "How late timers run, smoothed.", lambda: state.lag)
     metrics.counts("shed", "Requests refused because of overload.", "reason", state.shed)
-    return OverloadGuard(reactor, state, spared)
+    return LoadShedder(reactor, state, spared)
 
 
 def make_admin(reactor: Any, tree: Branch) -> Site:

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource
 
 from gateway.core.overload import QUIET, Overload
-from gateway.http.overload import PERIOD, OverloadGuard
+from gateway.http.overload import PERIOD, LoadShedder
 from gateway.http.site import Limits, Site
 from tests.http.h2_client import Client
 from tests.http.wire import ByHand, Gateway, ask, read_answers
@@ -24,7 +24,7 @@ class OverloadTests(SynchronousTestCase):
         self.gateway = Gateway()
         self.clock = self.gateway.clock
         self.state = Overload(2, 0.5)
-        self.guard = OverloadGuard(self.clock, self.state, frozenset((b"/health",)))
+        self.guard = LoadShedder(self.clock, self.state, frozenset((b"/health",)))
         self.hand = ByHand()
         for prefix in (b"/hand", b"/health"):
             self.gateway.plant(prefix, self.hand)
@@ -110,5 +110,5 @@ class OverloadTests(SynchronousTestCase):
     def test_stopping(self) -> None:
         """Nothing is left of it, and nothing of one that was never started."""
         self.guard.stop()
-        OverloadGuard(self.clock, self.state).stop()
+        LoadShedder(self.clock, self.state).stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
