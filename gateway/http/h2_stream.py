@@ -106,7 +106,7 @@ class H2Stream:
             request.body_complete = True
             # Where trailers end the body, the library does not compare.
             if not request.finished and request.content_length not in (None, request.body_received):
-                self._fail(BadRequest("The request's body is not as long as its Content-Length says"))
+                request.fail(BadRequest("The request's body is not as long as its Content-Length says"))
             elif request.sink is not None:
                 request.sink.body_end()
             if self._answered:
