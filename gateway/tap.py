@@ -5,14 +5,15 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
+from prometheus_client import CollectorRegistry
 from twisted.application import service
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.logger import ILogObserver, Logger
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 from twisted.python import usage
-from twisted.python.components import Componentized
 from twisted.web.resource import IResource
 
 from gateway.config import PLACES, ConfigError, Settings, load, place
@@ -20,9 +21,14 @@ from gateway.http.poller import Poller
 from gateway.http.request import Request
 from gateway.http.site import Site
 from gateway.http.transport import prepare
-from gateway.resources.health import Health, MetricsResource, Ready
+from gateway.process import snapshot
+from gateway.process.alone import Alone
+from gateway.process.handover import Handover
+from gateway.process.supervisor import Supervisor
+from gateway.process.worker import Place, Worker
+from gateway.resources.bridges import CLOSE_TIMEOUT
+from gateway.resources.health import Health, MetricsResource, Ready, passed
 from gateway.telemetry.access_log import AccessLog
-from gateway.telemetry.logs import destination, observer
 from gateway.telemetry.metrics import Metrics
 from gateway.wiring.bans import Banning
 from gateway.wiring.bridges import make_bridges
@@ -35,6 +41,9 @@ from gateway.wiring.sites import make_admin, make_overload, make_site
 from gateway.wiring.store import make_records, make_revocations, make_store, store_check
 from gateway.wiring.upstreams import make_clusters, make_discoveries
 
+PARTING: Final = 5.0
+"""Seconds in which a gateway that retires closes what is open after its time, a little at a time."""
+
 
 class Options(usage.Options):
     """The command line of ``twistd smartgate``."""
@@ -43,27 +52,36 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """:raises usage.UsageError: listing every mistake of the configuration."""
+        mistakes = self.mistakes()
+        if mistakes is not None:
+            raise usage.UsageError(mistakes)
+
+    def mistakes(self) -> str | None:
+        """Read the configuration as it is now; what is wrong with it, if something is."""
         try:
-            self["settings"] = load(self["config"] or place(), os.environ)
+            self["settings"] = load(snapshot.chosen(os.environ) or self["config"] or place(), os.environ)
         except ConfigError as error:
-            raise usage.UsageError(f"the configuration cannot be used:\n{error}") from None
+            return f"the configuration cannot be used:\n{error}"
+        return None
 
 
 class Gateway(service.Service):
     """The gateway in one process: its listeners, and what stands behind them.
 
-    :param twistd: twistd's own options, which say where to log.
     :raises OSError: when the access log or the certificates of an upstream cannot be read.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, settings: Settings, twistd: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, reactor: Any, settings: Settings) -> None:
         self._reactor = reactor
         self._poller: Any = Poller(reactor)
         self._settings = settings
-        self._twistd = {} if twistd is None else twistd
         self._ports: list[Any] = []
+        self._drained: Deferred[None] | None = None
+        self._ended: Deferred[Any] | None = None
+        self._cut_call: IDelayedCall | None = None
+        self._part_call: IDelayedCall | None = None
         self._metrics = Metrics()
         self._listeners = Listeners(settings, reactor, self._metrics)
         self._access_log = AccessLog(settings.access_log.path, reactor)
@@ -137,19 +155,44 @@ class Gateway(service.Service):
         self._metrics.record(request.route_name, request.status, now - request.received)
         self._access_log.record(request, now)
 
-    # -- its life -------------------------------------------------------------------------------------------------
+    # -- what a supervisor asks -----------------------------------------------------------------------------------
 
-    def setServiceParent(self, parent: Any) -> None:
-        """Join an application; one that twistd runs logs as the gateway does."""
-        if isinstance(parent, Componentized) and (out := destination(self._twistd)) is not None:
-            parent.setComponent(ILogObserver, observer(out))
-        super().setServiceParent(parent)
+    @property
+    def registry(self) -> CollectorRegistry:
+        """The metrics."""
+        return self._metrics.registry
+
+    @property
+    def connections(self) -> int:
+        """How many connections of clients are open."""
+        return len(self._site.channels)
+
+    @property
+    def websockets(self) -> int:
+        """How many WebSockets are open."""
+        return len(self._bridges)
+
+    def ready(self) -> Deferred[bool]:
+        """Whether all that it needs is there."""
+        return passed(self._checks().values()).addCallback(all)
+
+    def reopen(self) -> None:
+        """Open the access log anew; the old one stays where that fails."""
+        try:
+            self._access_log.reopen()
+        except OSError as error:
+            self._log.error("The access log stays as it is: {error}", error=str(error))
+
+    # -- its life -------------------------------------------------------------------------------------------------
 
     def startService(self) -> None:
         """Listen; a listener that cannot ends the process."""
         super().startService()
-        if self._settings.server.workers not in (0, 1):
-            self._log.info("This version serves in one process; server.workers will take effect with the supervisor")
+        self.start()
+        self.listen()
+
+    def start(self) -> None:
+        """Get all that is needed, without listening yet."""
         if self._identity.keys is not None:
             self._identity.keys.start()
         for discovery in self._discoveries:
@@ -158,6 +201,12 @@ class Gateway(service.Service):
         self._overload.start()
         for cluster in self._clusters.values():
             cluster.start()
+
+    def listen(self) -> None:
+        """Accept connections.
+
+        :raises SystemExit: when an endpoint cannot be bound: better no gateway than a deaf one.
+        """
         for text in self._settings.server.listen:
             self._listen(text, self._site)
         if self._settings.server.admin:
@@ -166,7 +215,6 @@ class Gateway(service.Service):
         gc.freeze()
 
     def _listen(self, text: str, site: Site) -> None:
-        """:raises SystemExit: when the endpoint cannot be bound: better no gateway than a deaf one."""
         failures: list[Any] = []
         maybeDeferred(self._listeners.listen, text, site).addCallbacks(self._listening, failures.append)
         if failures:
@@ -181,18 +229,55 @@ class Gateway(service.Service):
     def stopService(self) -> Deferred[Any]:
         """Take no more connections, let requests finish for ``server.drain`` seconds, then cut the rest."""
         super().stopService()
-        self._overload.stop()
         drain = self._settings.server.drain
-        self._listeners.stop()
-        closing = [maybeDeferred(port.stopListening) for port in self._ports]
-        self._admin.abort()
-        drained = self._site.drain()
+        ended = self._leave()
+        self._site.drain()
         self._bridges.close_all(drain / 2)
-        drained.addTimeout(drain, self._reactor)
-        drained.addErrback(lambda _: self._site.abort())
-        return DeferredList([*closing, drained], consumeErrors=True).addCallback(self._stopped)
+        self._cut_in(drain)
+        return ended
+
+    def retire(self) -> Deferred[Any]:
+        """The same for one whose successors serve already: connections get one more answer before they close, and
+        streams and WebSockets ``server.drain`` seconds.
+        """
+        drain = self._settings.server.drain
+        ended = self._leave()
+        self._part_call = self._reactor.callLater(drain, self._part, min(drain, PARTING))
+        self._cut_in(drain + min(drain, PARTING) + CLOSE_TIMEOUT)
+        return ended
+
+    def hurry(self) -> None:
+        """Cut everything now."""
+        self._site.abort()
+        if self._drained is not None:
+            self._drained.cancel()
+
+    def _leave(self) -> Deferred[Any]:
+        """Take no more connections; fires when there are none and all else is closed, too."""
+        if self._ended is None:
+            self._listeners.stop()
+            closing = [maybeDeferred(port.stopListening) for port in self._ports]
+            self._admin.abort()
+            self._drained = self._site.retire()
+            left: Deferred[Any] = DeferredList([*closing, self._drained], consumeErrors=True)
+            self._ended = left.addCallback(self._stopped)
+        return self._ended
+
+    def _part(self, seconds: float) -> None:
+        self._site.part(seconds)
+        self._bridges.close_all(seconds)
+
+    def _cut_in(self, seconds: float) -> None:
+        """Cut what is left in so many seconds."""
+        if self._cut_call is not None and self._cut_call.active():
+            self._cut_call.cancel()
+        self._cut_call = self._reactor.callLater(seconds, self.hurry)
 
     def _stopped(self, _: Any) -> Deferred[None]:
+        self._overload.stop()
+        for call in (self._cut_call, self._part_call):
+            if call is not None and call.active():
+                call.cancel()
         if self._identity.keys is not None:
             self._identity.keys.stop()
         for discovery in self._discoveries:
@@ -207,7 +292,19 @@ class Gateway(service.Service):
 
 
 def makeService(options: Options) -> service.IService:
-    """The gateway that ``options`` describe."""
+    """The process that ``options`` and the environment describe: supervisor, worker, or a gateway alone."""
     from twisted.internet import reactor
 
-    return Gateway(reactor, options["settings"], options.parent)
+    settings: Settings = options["settings"]
+    twistd: Mapping[str, Any] = options.parent or {}
+    taken = snapshot.given(os.environ)
+    mine = Place.take(os.environ)
+    if mine is not None:
+        if taken is not None:
+            os.close(taken)
+        of_worker = settings.model_copy(update={"server": settings.server.model_copy(update={"admin": ""})})
+        return Worker(reactor, twistd, lambda inherited: Gateway(inherited, of_worker), mine)
+    handover = Handover.take(os.environ)
+    if handover is None and not settings.server.workers:
+        return Alone(reactor, twistd, Gateway(reactor, settings), options.mistakes)
+    return Supervisor(reactor, twistd, settings, options["config"] or place(), taken, handover)

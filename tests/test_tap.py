@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import socket
-import sys
 from base64 import b64encode
 from functools import partial
 from hashlib import sha1
@@ -17,16 +15,13 @@ import jwt
 import txredisapi
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
-from twisted.application import service
 from twisted.internet import tcp, unix
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
-from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
+from twisted.internet.testing import MemoryReactorClock
 from twisted.names import dns
 from twisted.python import usage
-from twisted.python.components import Componentized
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import tap
@@ -36,6 +31,7 @@ from gateway.http import site
 from gateway.http.poller import Poller
 from gateway.http.proxy_protocol import ProxyProtocolFactory
 from gateway.http.transport import BACKLOG
+from gateway.process.alone import Alone
 from gateway.tap import Gateway, Options, makeService
 from gateway.wiring import upstreams
 from gateway.wiring.listeners import RENEWED
@@ -188,7 +184,7 @@ class OptionsTests(GatewayCase):
         """The file that is named is read, and makes the gateway."""
         options = self.parse(self.write(server={"drain": "7s"}))
         self.assertEqual(options["settings"].server.drain, 7)
-        self.assertIsInstance(makeService(options), Gateway)
+        self.assertIsInstance(makeService(options), Alone)
 
     def test_none_named(self) -> None:
         """Without a name, the file is looked for where it belongs."""
@@ -312,14 +308,6 @@ class ListenTests(GatewayCase):
         (directory / "a.pem").unlink()
         error = self.assertRaises(SystemExit, gateway.startService)
         self.assertIn("has no .pem files", str(error))
-
-    def test_workers(self) -> None:
-        """More processes than this version has are not promised in silence."""
-        told = EventLoggingObserver()
-        globalLogPublisher.addObserver(told)
-        self.addCleanup(globalLogPublisher.removeObserver, told)
-        self.start(server={"workers": "auto"})
-        self.assertEqual(sum("one process" in str(event["log_format"]) for event in told), 1)
 
 
 class TablesTests(GatewayCase):
@@ -965,42 +953,3 @@ class StopTests(GatewayCase):
         before = len(self.reactor.tcpClients)
         self.reactor.pump([1] * 60)
         self.assertEqual(len(self.reactor.tcpClients), before)
-
-
-class LogTests(GatewayCase):
-    """The application's log."""
-
-    def join(self, parent: Any, **twistd: Any) -> None:
-        """A gateway joins this parent, under a twistd that was told this."""
-        Gateway(self.reactor, load(self.write(), {}), twistd).setServiceParent(parent)
-
-    def test_application(self) -> None:
-        """An application that twistd runs logs as the gateway does: in JSON where nobody watches."""
-        out = io.StringIO()
-        self.patch(sys, "stdout", out)
-        application: Any = service.Application("smartgate")
-        self.join(application, nodaemon=True, logfile=None)
-        told: Any = application.getComponent(ILogObserver)
-        told(
-            {
-                "log_time": 0.0,
-                "log_level": LogLevel.info,
-                "log_namespace": "a",
-                "log_format": "Hello {who}",
-                "who": "Ann",
-            }
-        )
-        self.assertEqual(json.loads(out.getvalue())["message"], "Hello Ann")
-        self.assertEqual(len(list(service.IServiceCollection(application))), 1)
-
-    def test_a_way_of_its_own(self) -> None:
-        """Where twistd was told how to log, it is left alone."""
-        application: Componentized = service.Application("smartgate")
-        self.join(application, nodaemon=True, syslog=True)
-        self.assertIsNone(application.getComponent(ILogObserver))
-
-    def test_other_parents(self) -> None:
-        """A parent that is no application has no log."""
-        parent = service.MultiService()
-        self.join(parent, nodaemon=True)
-        self.assertEqual(len(list(parent)), 1)

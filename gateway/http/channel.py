@@ -43,7 +43,7 @@ class HTTPChannel(RequestReader):
         self._closing = False
         self._lingering = False  # closing, while the client may still send
         self._served = False  # a request was answered
-        self._detached = False  # another protocol has the transport
+        self.detached = False  # another protocol has the transport
         self._advancing = False
         self.stock_producer: Any = None  # of a twisted.web resource that answers the current request
         self._ahead = b""  # what came behind requests that wait
@@ -264,9 +264,12 @@ class HTTPChannel(RequestReader):
         """The address of the client that is served, behind a proxy, or of the peer."""
         return self.peer if self._current is None else self._current.remote
 
+    def announce_end(self) -> None:
+        """The site says it with the answer to each request that begins from now on."""
+
     def close_when_idle(self) -> None:
         """Take no more requests: the gateway is stopping, or does not want this client."""
-        if self._detached:
+        if self.detached:
             return
         if self._current is None and not self._waiting:
             if not self._closing:
@@ -343,7 +346,7 @@ class HTTPChannel(RequestReader):
         """Have nothing more to do with the transport, which is returned."""
         transport: Any = self.transport
         transport.unregisterProducer()
-        self._deaf = self._detached = True
+        self._deaf = self.detached = True
         return transport
 
     def detached_closed(self, request: Request) -> None:

@@ -67,6 +67,8 @@ class H2Channel(Protocol):
     the gateway's own rules, and answered. What is wrong with the frames ends the connection.
     """
 
+    detached = False
+
     def __init__(self, site: Site) -> None:
         self.site = site
         self.output_full = False
@@ -205,6 +207,10 @@ class H2Channel(Protocol):
     def idle_since(self) -> float | None:
         """Since when the client has asked for nothing more; None while it does, and before its first request."""
         return None if self._streams or self._closing or not self._requests else self._since
+
+    def announce_end(self) -> None:
+        """GOAWAY says at once which requests are the last: others may be sent again (RFC 9113 section 6.8)."""
+        self.close_when_idle()
 
     def close_when_idle(self) -> None:
         """Take no more requests: the gateway is stopping, or does not want this client."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import secrets
 import sys
 from collections.abc import Callable, Sequence
@@ -66,6 +67,9 @@ class TurnedAway(Protocol):
 class Channel(Connection, Shape):
     """A client's connection, whichever HTTP it speaks."""
 
+    detached: bool
+    """Whether another protocol has it."""
+
     @property
     def client(self) -> str:
         """The address of the client that is served, behind a proxy, or of the peer."""
@@ -76,6 +80,9 @@ class Channel(Connection, Shape):
 
     def check(self, now: float) -> None:
         """Give up what has been waited for too long."""
+
+    def announce_end(self) -> None:
+        """Say with the next answer that it is the last; or at once, where nothing is lost by that."""
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -121,7 +128,7 @@ class Site(Factory):
         self._overload = overload or LoadShedder(clock, Overload(sys.maxsize, float("inf")))
         self._load = self._overload.state
         self.draining = False
-        self._drained: Deferred[None] | None = None
+        self._drained: list[Deferred[None]] = []
         shortest = min(
             limits.head_timeout,
             limits.body_timeout,
@@ -163,9 +170,10 @@ class Site(Factory):
     def closed(self, channel: Channel) -> None:
         """A connection has ended."""
         self.connections.remove(channel)
-        if self._drained is not None and not self.channels:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
+        if self._drained and not self.channels:
+            drained, self._drained = self._drained, []
+            for done in drained:
+                done.callback(None)
 
     def _check(self) -> None:
         """Let each connection see whether what it waits for is overdue.
@@ -234,17 +242,37 @@ class Site(Factory):
             self._own_lines = (date + plain, date + over_tls)
         return self._own_lines[secure]
 
+    def retire(self) -> Deferred[None]:
+        """Let each connection have one more answer, which says that it is the last; fires when the last has closed.
+
+        None is closed before, as its client may be sending just then.
+        """
+        self.draining = True
+        for channel in tuple(self.channels):
+            channel.announce_end()
+        done: Deferred[None] = Deferred()
+        if self.channels:
+            self._drained.append(done)
+        else:
+            done.callback(None)
+        return done
+
     def drain(self) -> Deferred[None]:
         """Let requests finish and close idle connections; fires when the last connection has closed."""
-        self.draining = True
-        done: Deferred[None] = Deferred()
-        if not self.channels:
-            done.callback(None)
-            return done
-        self._drained = done
+        done = self.retire()
         for channel in tuple(self.channels):
             channel.close_when_idle()
         return done
+
+    def part(self, seconds: float) -> None:
+        """Close idle connections, and cut the others one by one, so that their clients do not all come back at once.
+
+        :param seconds: in which all that is over. WebSockets are closed by their bridges.
+        """
+        for channel in tuple(self.channels):
+            channel.close_when_idle()
+            if not channel.detached:
+                self.clock.callLater(random.uniform(0, seconds), self._cut, [channel])
 
     def evict(self, unwanted: Callable[[str], object]) -> None:
         """Close the connections of clients that are not wanted any longer: idle ones now, the others after the
@@ -258,8 +286,8 @@ class Site(Factory):
         if evicted:
             self.clock.callLater(FAREWELL, self._cut, evicted)
 
-    def _cut(self, evicted: list[Channel]) -> None:
-        for channel in evicted:
+    def _cut(self, channels: list[Channel]) -> None:
+        for channel in channels:
             if channel in self.channels:
                 channel.abort()
 

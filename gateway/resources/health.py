@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -15,7 +15,7 @@ from twisted.web.server import NOT_DONE_YET
 from gateway.core.errors import MethodNotAllowed
 
 
-class _Probe(Resource):
+class Probe(Resource):
     """Answers GET and HEAD."""
 
     isLeaf = True
@@ -32,15 +32,23 @@ class _Probe(Resource):
         raise NotImplementedError
 
 
-class Health(_Probe):
+def passed(checks: Iterable[Callable[[], Any]]) -> Deferred[list[Any]]:
+    """What each check says, false where it does not pass: a callable that returns that or a Deferred of it; one that
+    fails does not pass.
+    """
+    asked: Deferred[Any] = DeferredList([maybeDeferred(check) for check in checks], consumeErrors=True)
+    return asked.addCallback(lambda results: [succeeded and result for succeeded, result in results])
+
+
+class Health(Probe):
     """200 as long as the process answers."""
 
     def answer(self, request: Any) -> None:
         """At once."""
-        _respond(request, 200, {"status": "ok"})
+        respond(request, 200, {"status": "ok"})
 
 
-class Ready(_Probe):
+class Ready(Probe):
     """200 when every check passes, else 503; says which do not.
 
     :param checks: name -> a callable that returns a bool or a Deferred of one; one that fails does not pass. A text
@@ -53,21 +61,20 @@ class Ready(_Probe):
 
     def answer(self, request: Any) -> None:
         """When all checks have answered."""
-        asked: list[Deferred[Any]] = [maybeDeferred(check) for check in self._checks.values()]
-        DeferredList(asked, consumeErrors=True).addCallback(self._tell, request)
+        passed(self._checks.values()).addCallback(self._tell, request)
 
-    def _tell(self, results: list[tuple[bool, Any]], request: Any) -> None:
+    def _tell(self, results: list[Any], request: Any) -> None:
         states = {
-            name: (result if isinstance(result, str) else "ok") if succeeded and result else "failing"
-            for name, (succeeded, result) in zip(self._checks, results, strict=True)
+            name: (result if isinstance(result, str) else "ok") if result else "failing"
+            for name, result in zip(self._checks, results, strict=True)
         }
         ready = "failing" not in states.values()
         well = "ready" if set(states.values()) <= {"ok"} else "degraded"
         if not request.gone:
-            _respond(request, 200 if ready else 503, {"status": well if ready else "not ready", "checks": states})
+            respond(request, 200 if ready else 503, {"status": well if ready else "not ready", "checks": states})
 
 
-class MetricsResource(_Probe):
+class MetricsResource(Probe):
     """The registry in Prometheus' text format."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -79,6 +86,7 @@ class MetricsResource(_Probe):
         request.respond(200, f"Content-Type: {CONTENT_TYPE_LATEST}\r\n".encode(), generate_latest(self._registry))
 
 
-def _respond(request: Any, status: int, value: Any) -> None:
+def respond(request: Any, status: int, value: Any) -> None:
+    """Answer with ``value`` as JSON."""
     body = json.dumps(value, separators=(",", ":")).encode()
     request.respond(status, b"Content-Type: application/json\r\nCache-Control: no-store\r\n", body)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,10 +20,42 @@ from twisted.logger import (
     formatEvent,
     textFileLogObserver,
 )
-from twisted.python.logfile import LogFile
 
 LONGEST: Final = 8192
 """Characters of a message, and of a traceback, that are written."""
+
+
+class LogFile:
+    """A file that several processes append to, line by line; its rotation is for others, who say when to reopen it.
+
+    :raises OSError: when it cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.abspath(path)
+        self._file = self._open()
+
+    def write(self, text: str) -> None:
+        """Append; what a full disk does not take is lost."""
+        with contextlib.suppress(OSError):
+            os.write(self._file, text.encode(errors="replace"))
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def reopen(self) -> None:
+        """Go on in the file that has the name now; with the old one, if there can be none."""
+        with contextlib.suppress(OSError):
+            file = self._open()
+            os.close(self._file)
+            self._file = file
+
+    def close(self) -> None:
+        """Write no more."""
+        os.close(self._file)
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 
 def observer(out: TextIO) -> ILogObserver:
@@ -44,7 +78,7 @@ def destination(twistd: Mapping[str, Any]) -> TextIO | None:
         return sys.stdout
     if name == "-":
         return None  # a daemon has no standard output
-    return cast(TextIO, LogFile.fromFullPath(name or "twistd.log"))  # it has write and flush
+    return cast(TextIO, LogFile(name or "twistd.log"))  # it has write and flush
 
 
 def json_line(event: LogEvent) -> str:

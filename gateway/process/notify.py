@@ -1,0 +1,40 @@
+"""What systemd is told of the service's state (sd_notify(3)), when it asks to be."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Mapping
+
+
+class Notify:
+    """Sends states to the socket that ``NOTIFY_SOCKET`` names; does nothing where there is none.
+
+    :param environ: of this process.
+    :param pid: of this process: a watchdog that is meant for another one is not fed.
+    :ivar watchdog: seconds within which systemd wants to hear ``WATCHDOG=1``; None where it does not.
+    """
+
+    def __init__(self, environ: Mapping[str, str], pid: int) -> None:
+        name = environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + name[1:] if name.startswith("@") else name
+        watched = environ.get("WATCHDOG_PID", str(pid)) == str(pid)
+        period = environ.get("WATCHDOG_USEC", "")
+        self.watchdog = int(period) / 1e6 if name and watched and period.isdecimal() and int(period) else None
+
+    def tell(self, *states: str) -> None:
+        """Send states such as ``READY=1``; what cannot be sent at once is lost, never waited for."""
+        if not self._address:
+            return
+        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, kind) as sender:
+            sender.sendto("\n".join(states).encode(), self._address)
+
+    def status(self, text: str) -> None:
+        """Say in one line, for people, how things are."""
+        self.tell(f"STATUS={text}")
+
+    def reloading(self) -> None:
+        """A reload has begun; ``READY=1`` ends it."""
+        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")

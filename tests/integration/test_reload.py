@@ -1,0 +1,181 @@
+"""Reloads of real processes under load: nothing is lost, nothing piles up, and what is wrong is refused."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.faults.load import Load
+from tests.integration.client import Client
+from tests.integration.processes import free_port, wait_for
+from tests.integration.test_websocket import pair
+from tests.integration.websockets import Upstream
+from tests.integration.workers import WorkersCase, alive
+
+REQUEST = b"GET /api/x HTTP/1.1\r\nHost: gateway.example\r\n\r\n"
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def descriptors(pid: int) -> int:
+    """How many files a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def memory(pid: int) -> int:
+    """KiB that a process has in memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4
+
+
+class ReloadTests(WorkersCase):
+    """New workers with a new configuration, in place of the old ones."""
+
+    def rewrite(self, **values: Any) -> None:
+        """Change the file."""
+        self.values |= values
+        self.config.write_text(self.text())
+
+    def changed(self, number: int) -> None:
+        """Wait until this generation has taken over, and the one before is gone."""
+        wait_for(lambda: self.generation(number), f"generation {number} serves alone", 30)
+
+    def test_under_load(self) -> None:
+        """Every request is answered while workers are replaced, on kept connections and on new ones."""
+        self.start()
+        before, pid = self.pids(), self.gateway.child.pid
+        with Load(self.port, "/api/x", clients=6) as kept, Load(self.port, "/api/x", "Connection: close") as new:
+            for number in (2, 3):
+                time.sleep(0.3)
+                self.reload()
+                self.changed(number)
+            time.sleep(0.3)
+        for load in (kept, new):
+            self.assertEqual(set(load.statuses()), {200})
+            self.assertGreater(load.statuses()[200], 200)
+        self.assertIsNone(self.gateway.child.poll(), "the supervisor is the same process")
+        self.assertFalse(any(map(alive, before)))
+        self.assertIn(str(pid), Path(f"/proc/{self.pids()[0]}/stat").read_text())
+        total = kept.statuses()[200] + new.statuses()[200]
+        counted = 'smartgate_requests_total{class="2xx",route="/api"}'
+        wait_for(lambda: self.metric(counted) == total, "what all generations counted is told")
+        self.assertEqual(self.metric('smartgate_reloads_total{outcome="done"}'), 2)
+
+    def test_configuration(self) -> None:
+        """What the file says now is what is done: how many workers, and where they listen."""
+        self.start()
+        other, admin, first = free_port(), free_port(), self.port
+        self.rewrite(workers=3, listen=f', "tcp:{other}:interface=127.0.0.1"')
+        self.reload()
+        self.changed(2)
+        self.assertEqual(len(self.workers()), 3)
+        self.port, self.admin = other, admin
+        self.rewrite(workers=1, listen="")
+        self.reload()
+        self.changed(3)
+        self.assertEqual(len(self.workers()), 1)
+        with Client(other) as client:
+            client.send(REQUEST)
+            self.assertEqual(client.answer().status, 200)
+        self.assertRaises(ConnectionRefusedError, Client, first)
+
+    def test_refused(self) -> None:
+        """A file with mistakes, a port that is taken, and workers that cannot start change nothing but the log."""
+        self.start()
+        before = self.pids()
+        good = self.text()
+        with Load(self.port, "/api/x") as load:
+            self.config.write_text(good.replace("drain =", "drian ="))
+            self.reload()
+            wait_for(lambda: self.said("server.drian: there is no such key"), "the mistake is told")
+            self.assertTrue(self.said(str(self.config)))
+            self.config.write_text(
+                good.replace("listen = [", f'listen = ["tcp:{self.valkey.port}:interface=127.0.0.1",')
+            )
+            self.reload()
+            wait_for(lambda: self.said("Address already in use"), "the port is told", 30)
+            self.config.write_text(good.replace('path = ""', 'path = "/nowhere/log"'))
+            self.reload()
+            wait_for(lambda: self.said("did not start"), "the worker's error is told", 30)
+            self.config.write_text(good.replace("workers = 2", "workers = 0"))
+            self.reload()
+            wait_for(lambda: self.said("takes a restart"), "that it cannot be done is told", 30)
+        self.assertEqual(set(load.statuses()), {200})
+        self.assertEqual(set(self.pids()), set(before))
+        self.assertEqual(self.metric('smartgate_reloads_total{outcome="refused"}'), 4)
+        os.kill(before[0], 9)
+        wait_for(lambda: len(self.pids()) == 2 and self.ask("/ready")[0] == 200, "it is started again as it was", 20)
+        self.config.write_text(good)
+        self.reload()
+        wait_for(lambda: not set(before) & set(self.pids()) and self.ask("/ready")[0] == 200, "it can reload still", 30)
+
+    def test_streams(self) -> None:
+        """WebSockets and event streams go on for the drain time, then they are closed: WebSockets with 1012."""
+        upstream = Upstream()
+        self.addCleanup(upstream.close)
+        self.origin.close()
+        self.origin.port = upstream.port
+        self.start(drain="4s")
+        peer, server = pair(self, self.port, upstream)
+        self.reload()
+        wait_for(lambda: {w["state"] for w in self.workers()} == {"serving", "retiring"}, "the old ones retire", 20)
+        began = time.monotonic()
+        peer.connection.settimeout(20)
+        self.assertEqual(peer.closed_with(), 1012)
+        self.assertEqual(server.closed_with(), 1001)
+        peer.connection.close()
+        server.connection.close()
+        self.assertGreater(time.monotonic() - began, 3.5)
+        self.changed(2)
+
+    def test_event_stream(self) -> None:
+        """An event stream has its time, too, and a request on the same connection says that it is the last."""
+        self.start(workers=1, drain="3s")
+        idle = Client(self.port)
+        idle.send(REQUEST)
+        self.assertEqual(idle.answer().values("Connection"), [])
+        self.origin.plan([STREAM, b"2\r\nhi\r\n", lambda _: time.sleep(20)])
+        with Client(self.port, seconds=20) as client:
+            client.send(REQUEST)
+            client.until(b"hi\r\n")
+            self.reload()
+            wait_for(lambda: {w["state"] for w in self.workers()} == {"serving", "retiring"}, "the old one retires", 20)
+            began = time.monotonic()
+            idle.send(REQUEST)
+            answer = idle.answer()
+            self.assertEqual((answer.status, answer.values("Connection")), (200, ["close"]))
+            idle.close()
+            self.assertRaises((EOFError, OSError), client.until, b"0\r\n\r\n")
+            self.assertGreater(time.monotonic() - began, 2.5)
+        self.changed(2)
+
+    def test_many(self) -> None:
+        """Twenty reloads at once are few in the end, and leave no process, descriptor or memory behind."""
+        self.start(drain="1s")
+        self.reload()
+        self.changed(2)
+        supervisor = self.gateway.child.pid
+        files, kib = descriptors(supervisor), memory(supervisor)
+        most = 0
+        with Load(self.port, "/api/x") as load:
+            for _ in range(20):
+                self.reload()
+                time.sleep(0.15)
+                most = max(most, len(self.pids()))
+            seen = 0
+
+            def settled() -> bool:
+                nonlocal seen, most
+                most = max(most, len(self.pids()))
+                found = {worker["generation"] for worker in self.workers()}
+                before, seen = seen, max(found, default=seen)
+                return self.gateway.said().count("generation") > 3 and before == seen and len(self.pids()) == 2
+
+            wait_for(settled, "they are over", 60)
+            time.sleep(5)
+            wait_for(settled, "they are over", 60)
+        self.assertEqual(set(load.statuses()), {200})
+        self.assertLessEqual(most, 5, "two generations and a check")
+        self.assertLessEqual(descriptors(supervisor), files + 2)
+        self.assertLess(memory(supervisor), kib * 1.1)
+        self.assertLess(self.workers()[0]["generation"], 15)
