@@ -8,11 +8,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-from gateway.cli import api_keys, bans, revocations, tokens
+from gateway.cli import api_keys, bans, processes, revocations, tokens
 from gateway.cli.shared import UsageError
 from gateway.config import PLACES, ConfigError, load, place
 
-_GROUPS = (tokens, revocations, api_keys, bans)
+_GROUPS = (tokens, revocations, api_keys, bans, processes)
 """Modules of commands; ``plant`` adds each one's to the parser."""
 
 
@@ -30,7 +30,7 @@ def main(
     out, err = out or sys.stdout, err or sys.stderr
     chosen = _parser().parse_args(arguments)
     try:
-        settings = load(chosen.config or place(), environ)
+        settings = load(chosen.config or place(), environ) if getattr(chosen, "reads", True) else None
         print(chosen.command(chosen, settings), file=out)
     except (ConfigError, UsageError) as mistakes:
         print(mistakes, file=err)

@@ -23,7 +23,7 @@ class Commands:
         self.log_file = ""
         name = twistd.get("logfile")
         own_way = twistd.get("syslog") or twistd.get("logger") or name == "-"
-        if not own_way and (name or not twistd.get("nodaemon")):
+        if not own_way and (name or not twistd.get("nodaemon", True)):
             self.log_file = os.path.abspath(name or "twistd.log")
         script = os.path.abspath(sys.argv[0])
         flags = sys.orig_argv[1 : sys.orig_argv.index(sys.argv[0])] if sys.argv[0] in sys.orig_argv else []

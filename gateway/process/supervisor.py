@@ -389,10 +389,11 @@ class Supervisor(ProcessService):
 
     def refused(self, generation: Generation, reason: str) -> None:
         """The workers that were started do not serve."""
-        if self._fleet.current is None:
+        current = self._fleet.current
+        _close([generation], [] if current is None else [current])
+        if current is None:
             self.fail(reason)
         else:
-            _close([generation], [self._fleet.current])
             self._refuse(reason)
 
     def settled(self) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from datetime import UTC, datetime
+from select import PIPE_BUF
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -97,11 +98,20 @@ class AccessLog:
         written = 0
         try:
             while written < len(data):
-                written += os.write(self._file, data[written:])
+                written += os.write(self._file, self._next(data, written))
         except OSError:
             self.dropped += data.count(b"\n", max(written, int(self._torn)))
         if written:
             self._torn = not data.endswith(b"\n", 0, written)
+
+    def _next(self, data: bytes, start: int) -> bytes:
+        """What is written at once. To standard output whole lines, as many as a pipe takes in one piece (PIPE_BUF): other
+        workers write there, too. To a file the kernel appends everything in one piece.
+        """
+        if self._path != "-":
+            return data[start:]
+        end = data.rfind(b"\n", start, start + PIPE_BUF) + 1 or data.find(b"\n", start) + 1
+        return data[start : end or None]
 
     def close(self) -> None:
         """Write the rest."""
