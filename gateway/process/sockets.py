@@ -94,8 +94,10 @@ class Binder(_Endpoints):
         family = socket.AF_INET6 if ":" in interface else socket.AF_INET
 
         def bind() -> socket.socket:
-            found = socket.getaddrinfo(interface, port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
-            return _listening(family, found[0][4] if interface else ("", port), backlog)
+            if not interface:
+                return _listening(family, ("", port), backlog)
+            found = socket.getaddrinfo(interface, port, family, socket.SOCK_STREAM)  # which knows fe80::1%eth0
+            return _listening(family, found[0][4], backlog)
 
         return self._once(tcp_key(interface, port), bind, interface, port)
 

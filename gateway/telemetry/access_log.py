@@ -105,8 +105,8 @@ class AccessLog:
             self._torn = not data.endswith(b"\n", 0, written)
 
     def _next(self, data: bytes, start: int) -> bytes:
-        """What is written at once. To standard output whole lines, as many as a pipe takes in one piece (PIPE_BUF): other
-        workers write there, too. To a file the kernel appends everything in one piece.
+        """What is written at once. To standard output whole lines, as many as a pipe takes in one piece, since other
+        workers write there, too (PIPE_BUF). To a file the kernel appends everything in one piece.
         """
         if self._path != "-":
             return data[start:]
