@@ -6,6 +6,10 @@ import contextlib
 import socket
 import time
 from collections.abc import Mapping
+from typing import Final
+
+PATIENCE: Final = 1.0
+"""Seconds to wait for systemd to have room for a message."""
 
 
 class Notify:
@@ -24,16 +28,12 @@ class Notify:
         self.watchdog = int(period) / 1e6 if name and watched and period.isdecimal() and int(period) else None
 
     def tell(self, *states: str) -> None:
-        """Send states such as ``READY=1``; what cannot be sent at once is lost, never waited for."""
+        """Send states such as ``READY=1``; waits for :data:`PATIENCE` at most, since systemd waits for them, too."""
         if not self._address:
             return
-        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, kind) as sender:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(PATIENCE)
             sender.sendto("\n".join(states).encode(), self._address)
-
-    def status(self, text: str) -> None:
-        """Say in one line, for people, how things are."""
-        self.tell(f"STATUS={text}")
 
     def reloading(self) -> None:
         """A reload has begun; ``READY=1`` ends it."""

@@ -69,10 +69,10 @@ class WorkersCase(SynchronousTestCase):
         ports = {"port": self.port, "admin": self.admin, "redis": self.valkey.port, "origin": self.origin.port}
         return CONFIG.format(**(ports | {"secret": SECRET} | self.values))
 
-    def start(self, **values: Any) -> Process:
+    def start(self, environ: dict[str, str] | None = None, **values: Any) -> Process:
         """A gateway that serves."""
         self.values |= values
-        self.gateway = start_gateway(self.text(), self.port)
+        self.gateway = start_gateway(self.text(), self.port, environ)
         self.config = Path(str(self.gateway.child.args[-1]))  # type: ignore[index]
         self.addCleanup(self.config.unlink)
         self.addCleanup(self.end)
