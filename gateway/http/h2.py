@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -18,7 +16,6 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes, Settings
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -26,16 +23,11 @@ from twisted.python.failure import Failure
 from gateway.core.addresses import normal
 from gateway.core.h2_frames import Allowance, FrameMeter
 from gateway.http.h2_stream import H2Stream
+from gateway.http.h2_wire import FIELD_OVERHEAD, LAST_REQUESTS, STREAMS, TABLE, WINDOW, make_wire
 
 if TYPE_CHECKING:
     from gateway.http.request import Request
     from gateway.http.site import Site
-
-STREAMS: Final = 100
-"""Streams that are open at once; fewer would slow pages down, and clients begin with as many before they are told."""
-
-WINDOW: Final = 65535
-"""Bytes of each body that come before they are taken; the protocol's own default. The connection's has room for all."""
 
 REQUESTS: Final = 10_000
 """Requests on one connection, which is then ended as when the gateway stops: what is kept of each is let go."""
@@ -44,20 +36,12 @@ CONTROL_BURST: Final = 1000
 CONTROL_RATE: Final = 100
 """Frames that carry nothing, at once and a second; a client that sends more is no browser."""
 
-TABLE: Final = 4096
-"""Bytes of what the compression of answers may remember, whatever the client allows; the protocol's own default."""
-
 EARNED: Final = 4
 """Frames that each DATA frame to the client allows it besides: it opens two windows again."""
 
 RESETS_BURST: Final = 200
 RESETS_RATE: Final = 20
 """Streams that end by a reset, at once and a second: two pages that are left, but no rapid reset (CVE-2023-44487)."""
-
-_FIELD_OVERHEAD: Final = 32  # bytes that each field counts for (RFC 9113 section 6.5.2)
-_LAST_REQUESTS: Final = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0"
-"""GOAWAY that refuses no stream: the client is to open no more (RFC 9113 section 6.8). After the library's own GOAWAY
-it reads nothing more of the streams that are open."""
 
 
 class H2Channel(Protocol):
@@ -75,8 +59,8 @@ class H2Channel(Protocol):
         self._full_since = 0.0
         self.peer = ""
         limits, now = site.limits, site.clock.seconds()
-        announced = limits.head + limits.fields * _FIELD_OVERHEAD
-        self._wire = _library(announced)
+        announced = limits.head + limits.fields * FIELD_OVERHEAD
+        self._wire = make_wire(announced)
         self._meter = FrameMeter(announced * 2, Allowance(CONTROL_BURST, CONTROL_RATE, now))
         self._resets = Allowance(RESETS_BURST, RESETS_RATE, now)
         self._streams: dict[int, H2Stream] = {}
@@ -216,7 +200,7 @@ class H2Channel(Protocol):
         """Take no more requests: the gateway is stopping, or does not want this client."""
         if not self._last and not self._closing:
             self._last = True
-            self.transport.write(_LAST_REQUESTS)  # type: ignore[union-attr]
+            self.transport.write(LAST_REQUESTS)  # type: ignore[union-attr]
             if not self._streams:
                 self._end(ErrorCodes.NO_ERROR)
 
@@ -308,26 +292,3 @@ class H2Channel(Protocol):
         data = self._wire.data_to_send()
         if data:
             self.transport.write(data)  # type: ignore[union-attr]
-
-
-def _library(announced: int) -> H2Connection:
-    """The library, without its own judgement of heads: it would end the connection for what is wrong with one request.
-
-    :param announced: bytes of a header list; a client that sends twice as much ends the connection.
-    """
-    wire = H2Connection(
-        H2Configuration(
-            client_side=False,
-            validate_inbound_headers=False,
-            normalize_inbound_headers=False,
-            validate_outbound_headers=False,
-            normalize_outbound_headers=False,
-        )
-    )
-    settings = {
-        SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
-        SettingCodes.MAX_HEADER_LIST_SIZE: announced,
-    }
-    wire.local_settings = Settings(client=False, initial_values=settings)
-    wire.decoder.max_header_list_size = announced * 2
-    return wire

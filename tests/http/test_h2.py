@@ -12,6 +12,7 @@ from gateway.core.errors import Forbidden
 from gateway.core.h2_frames import Allowance
 from gateway.http import h2
 from gateway.http.channel import HTTPChannel
+from gateway.http.h2_wire import STREAMS, TABLE, WINDOW
 from gateway.http.site import Limits
 from tests.http.h2_client import Client, H2Wire, frame
 from tests.http.test_h2_stream import INTERNAL_ERROR, LARGE, H2TestCase
@@ -80,10 +81,10 @@ class ConnectionTests(EndedTestCase):
     def test_settings(self) -> None:
         """The limits are announced."""
         remote = self.client.h2.remote_settings
-        self.assertEqual(remote.max_concurrent_streams, h2.STREAMS)
+        self.assertEqual(remote.max_concurrent_streams, STREAMS)
         self.assertEqual(remote.max_header_list_size, 32 * 1024 + 100 * 32)
-        self.assertEqual((remote.max_frame_size, remote.initial_window_size), (16384, h2.WINDOW))
-        self.assertEqual(self.client.h2.outbound_flow_control_window, h2.WINDOW * h2.STREAMS)
+        self.assertEqual((remote.max_frame_size, remote.initial_window_size), (16384, WINDOW))
+        self.assertEqual(self.client.h2.outbound_flow_control_window, WINDOW * STREAMS)
 
     def test_not_http2(self) -> None:
         """Bytes that are not HTTP/2 end the connection."""
@@ -140,7 +141,7 @@ class ConnectionTests(EndedTestCase):
         """The client's table of compression does not grow beyond the protocol's default."""
         self.client.h2.update_settings({1: LARGE})
         self.client.flush()
-        self.assertEqual(self.client.channel._wire.encoder.header_table_size, h2.TABLE)
+        self.assertEqual(self.client.channel._wire.encoder.header_table_size, TABLE)
         self.assertEqual(self.client.ask(path="/e").status, 200)
 
     def test_drain(self) -> None:
@@ -261,9 +262,9 @@ class TimeoutTests(H2TestCase):
         client = self.client = self.connect(takes=False)
         for path in ("/long", "/long/whole"):
             number = client.whole(path)
-            size = LARGE if path == "/long" else h2.WINDOW + 1000
+            size = LARGE if path == "/long" else WINDOW + 1000
             self.origin.wires[-1].send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, b"x" * size)
-            client.open_window(h2.WINDOW)
+            client.open_window(WINDOW)
             self.gateway.after(25)
             self.assertIsNone(client.answer(number).reset)
             self.gateway.after(10)
@@ -349,13 +350,13 @@ class FloodTests(EndedTestCase):
     def test_too_many_streams(self) -> None:
         """More requests at once than were allowed."""
         self.gateway.plant(b"/h", ByHand())
-        for _ in range(h2.STREAMS):
+        for _ in range(STREAMS):
             self.client.begin(path="/h")
         self.client.h2.remote_settings.update({3: 1000})
         self.client.h2.remote_settings.acknowledge()
         self.client.begin(path="/h")
         self.assertEqual(self.ended(), PROTOCOL_ERROR)
-        self.assertEqual([request.gone for request in self.gateway.recorded], [True] * h2.STREAMS)
+        self.assertEqual([request.gone for request in self.gateway.recorded], [True] * STREAMS)
 
     def test_continuation(self) -> None:
         """A header block that goes on and on, in large pieces or small (CVE-2024-27316)."""

@@ -9,7 +9,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from gateway.core.errors import Forbidden
-from gateway.http.h2 import STREAMS, WINDOW
+from gateway.http.h2_wire import STREAMS, WINDOW
 from gateway.http.request import Request
 from tests.http.h2_client import Answered, Client, frame
 from tests.http.wire import ByHand, Echo, Gateway, Origin
