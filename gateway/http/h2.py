@@ -21,12 +21,13 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from gateway.core.addresses import normal
+from gateway.core.errors import BadRequest
 from gateway.core.h2_frames import Allowance, FrameMeter
-from gateway.http.h2_stream import H2Stream
+from gateway.http.h2_stream import VERSION, H2Stream
 from gateway.http.h2_wire import FIELD_OVERHEAD, LAST_REQUESTS, STREAMS, TABLE, WINDOW, make_wire
+from gateway.http.request import Request
 
 if TYPE_CHECKING:
-    from gateway.http.request import Request
     from gateway.http.site import Site
 
 REQUESTS: Final = 10_000
@@ -210,13 +211,18 @@ class H2Channel(Protocol):
         self.transport.abortConnection()  # type: ignore[union-attr]
 
     def _end(self, code: int | None) -> None:
-        """Say why, unless the library has, and close, once; what is being answered is not finished."""
+        """Say why, unless the library has, and close, once; what is being answered is not finished.
+
+        :param code: None when the library has said which.
+        """
         self._closing = True
         self._since = self.site.clock.seconds()
         if code is not None:
             self._wire.close_connection(code)
         self._flush()
         self._lose_streams(Failure(ConnectionDone()))
+        if code != ErrorCodes.NO_ERROR:
+            self.site.record(_refused(self))
         transport: Any = self.transport
         transport.unregisterProducer()
         transport.loseConnection()
@@ -292,3 +298,15 @@ class H2Channel(Protocol):
         data = self._wire.data_to_send()
         if data:
             self.transport.write(data)  # type: ignore[union-attr]
+
+
+def _refused(channel: H2Channel) -> Request:
+    """What is recorded of a connection that the client broke: as of a malformed request, or whoever floods would never
+    be known for it.
+    """
+    request = Request(channel, b"", b"", VERSION, [], {}, frozenset())
+    request.remote = channel.peer
+    request.received = channel.site.clock.seconds()
+    request.failure = error = BadRequest()
+    request.status, request.decided_by, request.incomplete = error.status, "wire", True
+    return request

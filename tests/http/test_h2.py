@@ -13,6 +13,7 @@ from gateway.core.h2_frames import Allowance
 from gateway.http import h2
 from gateway.http.channel import HTTPChannel
 from gateway.http.h2_wire import STREAMS, TABLE, WINDOW
+from gateway.http.request import Request
 from gateway.http.site import Limits
 from tests.http.h2_client import Client, H2Wire, frame
 from tests.http.test_h2_stream import INTERNAL_ERROR, LARGE, H2TestCase
@@ -74,6 +75,10 @@ class EndedTestCase(H2TestCase):
         client.read()
         return None if client.ended is None else client.ended.error_code
 
+    def requests(self) -> list[Request]:
+        """Those recorded, without what tells of the connection's end."""
+        return [request for request in self.gateway.recorded if request.decided_by != "wire"]
+
 
 class ConnectionTests(EndedTestCase):
     """What clients are told, and how a conversation ends."""
@@ -101,6 +106,17 @@ class ConnectionTests(EndedTestCase):
         self.assertEqual(self.ended(), PROTOCOL_ERROR)
         self.client.channel.dataReceived(b"x" * 100)
         self.assertFalse(self.gateway.site.channels)
+
+    def test_record(self) -> None:
+        """Who breaks a connection is recorded once, as for a malformed request, and who ends one is not."""
+        self.connect().raw(frame(GOAWAY, 0, 0, bytes(8)))
+        self.assertEqual(self.gateway.recorded, [])
+        self.client.raw(frame(DATA, 0, 1, b"x"), b"more")
+        [request] = self.gateway.recorded
+        told = (request.remote, request.status, request.decided_by, request.incomplete)
+        self.assertEqual(told, ("192.0.2.1", 400, "wire", True))
+        self.assertIsNotNone(request.failure)
+        self.assertEqual(request.received, self.gateway.clock.seconds())
 
     def test_unknown_frames(self) -> None:
         """Frames of kinds that nobody knows are ignored, and so are priorities."""
@@ -316,7 +332,7 @@ class FloodTests(EndedTestCase):
             if self.client.ended:
                 break
         self.assertEqual(self.ended(), ENHANCE_YOUR_CALM)
-        self.assertEqual(len(self.gateway.recorded), h2.RESETS_BURST + 1)
+        self.assertEqual(len(self.requests()), h2.RESETS_BURST + 1)
 
     def test_rapid_reset_at_once(self) -> None:
         """The same in very few reads: what stands behind the one too many is not begun."""
@@ -328,7 +344,7 @@ class FloodTests(EndedTestCase):
             wire.reset_stream(number)
         self.client.flush()
         self.assertEqual(self.ended(), ENHANCE_YOUR_CALM)
-        self.assertEqual(len(self.gateway.recorded), h2.RESETS_BURST + 1)
+        self.assertEqual(len(self.requests()), h2.RESETS_BURST + 1)
 
     def test_resets_in_time(self) -> None:
         """A client that leaves a page now and then is no attacker."""
@@ -356,7 +372,7 @@ class FloodTests(EndedTestCase):
         self.client.h2.remote_settings.acknowledge()
         self.client.begin(path="/h")
         self.assertEqual(self.ended(), PROTOCOL_ERROR)
-        self.assertEqual([request.gone for request in self.gateway.recorded], [True] * STREAMS)
+        self.assertEqual([request.gone for request in self.requests()], [True] * STREAMS)
 
     def test_continuation(self) -> None:
         """A header block that goes on and on, in large pieces or small (CVE-2024-27316)."""
@@ -373,7 +389,7 @@ class FloodTests(EndedTestCase):
         head = b"\x82\x87\x84\x41\x01a" + b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4000
         self.client.raw(frame(HEADERS, 5, 1, head + b"\xbe" * 500))
         self.assertEqual(self.ended(), ENHANCE_YOUR_CALM)
-        self.assertFalse(self.gateway.recorded)
+        self.assertFalse(self.requests())
 
     def test_large_frame(self) -> None:
         """A frame larger than was allowed is not waited for."""
