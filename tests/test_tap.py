@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from base64 import b64encode
 from functools import partial
@@ -31,8 +32,12 @@ from gateway.http import site
 from gateway.http.poller import Poller
 from gateway.http.proxy_protocol import ProxyProtocolFactory
 from gateway.http.transport import BACKLOG
+from gateway.process import snapshot
 from gateway.process.alone import Alone
-from gateway.tap import Gateway, Options, makeService
+from gateway.process.supervisor import Supervisor
+from gateway.process.worker import Place, Worker
+from gateway.resources.bridges import CLOSE_TIMEOUT
+from gateway.tap import PARTING, Gateway, Options, makeService
 from gateway.wiring import upstreams
 from gateway.wiring.listeners import RENEWED
 from tests.certificates import Authority
@@ -185,6 +190,22 @@ class OptionsTests(GatewayCase):
         options = self.parse(self.write(server={"drain": "7s"}))
         self.assertEqual(options["settings"].server.drain, 7)
         self.assertIsInstance(makeService(options), Alone)
+
+    def test_workers(self) -> None:
+        """With workers it makes the supervisor of some, and where a supervisor says so a worker."""
+        path = self.write(server={"workers": 2}, redis={"url": "redis://127.0.0.1"})
+        self.assertIsInstance(makeService(self.parse(path)), Supervisor)
+        place = Place(0, 1, os.dup(0), {})
+        self.addCleanup(os.close, place.control)
+        taken = os.dup(0)
+        with open(path, "rb") as file:
+            os.dup2(file.fileno(), taken)
+            self.patch(os, "environ", {**place.give(), snapshot.VARIABLE: str(taken)})
+            worker = makeService(self.parse("/of/the/supervisor.toml"))
+        assert isinstance(worker, Worker)
+        self.assertRaises(OSError, os.fstat, taken)
+        gateway: Any = worker._make(self.reactor)
+        self.assertEqual((gateway._settings.server.admin, gateway._settings.server.workers), ("", 2))
 
     def test_none_named(self) -> None:
         """Without a name, the file is looked for where it belongs."""
@@ -860,6 +881,96 @@ class AdminTests(GatewayCase):
         self.start()
         self.ask(start="GET /health", port=9901)
         self.assertNotIn(b"smartgate_requests_total{", self.ask(start="GET /metrics", port=9901))
+
+
+class WorkerTests(GatewayCase):
+    """What a supervisor asks of a gateway."""
+
+    def test_seen(self) -> None:
+        """Whether it is ready, what is open, and its metrics."""
+        self.start({"websocket": True})
+        self.open_websocket()
+        self.assertIs(self.successResultOf(self.gateway.ready()), True)
+        self.assertEqual((self.gateway.connections, self.gateway.websockets), (1, 1))
+        self.assertIn("smartgate_build_info", [family.name for family in self.gateway.registry.collect()])
+
+    def test_not_ready(self) -> None:
+        """It is not ready before its records were read."""
+        self.start(redis={"url": "redis://127.0.0.1"})
+        ready = self.gateway.ready()
+        self.reactor.advance(1)
+        self.assertIs(self.successResultOf(ready), False)
+
+    def test_started(self) -> None:
+        """It can get ready before it listens."""
+        gateway = Gateway(self.reactor, load(self.write(), {}))
+        gateway.start()
+        self.assertEqual(self.reactor.tcpServers, [])
+        gateway.listen()
+        self.assertEqual(len(self.reactor.tcpServers), 2)
+        gateway.stopService()
+
+    def test_reopen(self) -> None:
+        """The access log is opened anew; where that fails it stays."""
+        path = Path(self.mktemp())
+        self.start(access_log={"path": str(path)})
+        path.unlink()
+        self.gateway.reopen()
+        self.assertTrue(path.exists())
+        path.unlink()
+        path.mkdir()
+        log = observed(self)
+        self.gateway.reopen()
+        self.assertIn("stays as it is", str(log[-1]["log_format"]))
+
+    def test_retire(self) -> None:
+        """Connections have one more answer, and streams their time; then all is closed, a little at a time."""
+        self.start({"websocket": True}, {"prefix": "/sse"}, server={"drain": "20s", "head_timeout": "1m"})
+        idle = self.send(start="GET /sse")
+        self.upstream().protocol.dataReceived(OK)
+        stream = self.send(start="GET /sse")
+        self.upstream().protocol.dataReceived(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+        socket, _ = self.open_websocket()
+        last = self.connect()
+        retired = self.gateway.retire()
+        self.assertFalse(idle.disconnecting)
+        self.assertNotIn(b"Connection: close", idle.value())
+        idle.clear()
+        idle.protocol.dataReceived(b"GET /sse HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.upstream().protocol.dataReceived(OK)
+        self.assertIn(b"Connection: close\r\n", idle.value())
+        self.reactor.advance(19.9)
+        self.assertEqual((frames(socket.value()), stream.aborted, last.disconnecting), (b"", False, False))
+        self.reactor.advance(0.2)
+        self.assertEqual(frames(socket.value())[2:4], (1012).to_bytes(2, "big"))
+        self.assertTrue(last.disconnecting)
+        self.reactor.advance(PARTING)
+        self.assertTrue(stream.aborted)
+        self.assertNoResult(retired)
+        for each in (idle, stream, socket, last):
+            each.lost()
+        self.reactor.advance(CLOSE_TIMEOUT)
+        self.successResultOf(retired)
+
+    def test_retire_and_stop(self) -> None:
+        """One that retires can be told to stop, and needs no longer than any other."""
+        self.start(server={"drain": "20s"})
+        client = self.send()
+        retired = self.gateway.retire()
+        stopped = self.gateway.stopService()
+        self.reactor.advance(20)
+        self.assertTrue(client.aborted)
+        self.successResultOf(retired)
+        self.successResultOf(stopped)
+
+    def test_hurry(self) -> None:
+        """What is open is cut, and it is over."""
+        self.start()
+        client = self.send()
+        stopped = self.gateway.stopService()
+        self.gateway.hurry()
+        self.assertTrue(client.aborted)
+        self.successResultOf(stopped)
 
 
 class StopTests(GatewayCase):

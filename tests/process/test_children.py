@@ -7,6 +7,7 @@ import signal
 import socket
 from typing import Any
 
+from twisted.internet.defer import succeed
 from twisted.internet.error import ConnectionDone, ProcessDone, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -101,6 +102,10 @@ class ChildTests(SynchronousTestCase):
         self.assertFalse(self.child.quiet)
         self.lose()
         self.assertEqual(answered, [])
+        seen = {"ready": True, "connections": 1, "websockets": 0}
+        self.patch(self.child.link, "look", lambda: succeed(seen))
+        self.child.look(lambda: answered.append(None))
+        self.assertEqual((self.child.seen, answered), (seen, [None]))
 
     def connect(self) -> None:
         """The link is there, on a transport that keeps everything."""

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import os
+import runpy
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from twisted.logger import textFileLogObserver
+from twisted.scripts import twistd
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.process import snapshot
+from gateway.process import check, launch, snapshot
 from gateway.process.commands import Commands
 from gateway.process.fleet import Generation
 from gateway.process.handover import Handover
 from gateway.process.worker import Place
+
+GOOD = """
+[[upstreams]]
+name = "core"
+instances = ["http://192.0.2.1:8080"]
+[[routes]]
+prefix = "/api"
+upstream = "core"
+auth = "none"
+"""
 
 
 class SnapshotTests(SynchronousTestCase):
@@ -121,3 +135,51 @@ class CommandTests(SynchronousTestCase):
         name = "--logger=twisted.logger._file.textFileLogObserver"
         self.assertEqual(self.options(nodaemon=0, logger=textFileLogObserver), [*foreground, name])
         self.assertEqual(self.options(nodaemon=1, reactor="poll"), [*foreground, "--reactor=poll"])
+
+
+class CheckTests(SynchronousTestCase):
+    """A configuration, checked by the code as it is installed."""
+
+    def check(self, text: str) -> tuple[int, str]:
+        path = Path(self.mktemp())
+        path.write_text(text)
+        err = io.StringIO()
+        self.patch(sys, "stderr", err)
+        return check.main(["--config", str(path)]), err.getvalue()
+
+    def test_good(self) -> None:
+        """It is good if twistd could start with it."""
+        self.assertEqual(self.check(GOOD), (0, ""))
+
+    def test_wrong(self) -> None:
+        """Else what is wrong is said."""
+        status, said = self.check("port = 1")
+        self.assertEqual(status, 1)
+        self.assertIn("port: ", said)
+
+
+class LaunchTests(SynchronousTestCase):
+    """What is said before twistd starts."""
+
+    def launch(self, **environ: str) -> dict[int, Any]:
+        """The signals that were set."""
+        signals: dict[int, Any] = {}
+        self.patch(signal, "signal", signals.__setitem__)
+        self.patch(os, "environ", environ)
+        self.runs: list[None] = []
+        self.patch(twistd, "run", lambda: self.runs.append(None))
+        runpy.run_path(launch.__file__, run_name="__main__")
+        self.assertEqual(len(self.runs), 1)
+        return signals
+
+    def test_signals(self) -> None:
+        """What a terminal sends to all processes is for the supervisor alone."""
+        ignored = {number: signal.SIG_IGN for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)}
+        self.assertEqual(self.launch(), ignored)
+
+    def test_sockets(self) -> None:
+        """systemd's sockets are meant for this process, if there are any."""
+        self.launch(LISTEN_FDS="2", LISTEN_PID="0")
+        self.assertEqual(os.environ["LISTEN_PID"], str(os.getpid()))
+        self.launch()
+        self.assertNotIn("LISTEN_PID", os.environ)

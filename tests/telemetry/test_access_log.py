@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 from pathlib import Path
+from select import PIPE_BUF
 from typing import Any
 
 from hypothesis import given
@@ -235,6 +236,26 @@ class BatchTests(AccessLogCase):
 
 class FileTests(AccessLogCase):
     """The file goes away, or gets full."""
+
+    def test_standard_output_of_several(self) -> None:
+        """Only whole lines are written there at once, few enough that no other worker's line comes between."""
+        pieces: list[bytes] = []
+
+        def write(_: int, data: bytes) -> int:
+            pieces.append(data)
+            return len(data)
+
+        self.patch(os, "write", write)
+        with open(self.path, "w") as out:
+            self.patch(sys, "stdout", out)
+            log = AccessLog("-", self.clock)
+            for number in range(40):
+                log.record(finished(path=b"/" + b"x" * (PIPE_BUF if number == 20 else 100)), ENDED)
+            log.flush()
+        self.assertTrue(all(piece.endswith(b"\n") for piece in pieces))
+        self.assertEqual([piece.count(b"\n") for piece in pieces if len(piece) > PIPE_BUF], [1])
+        self.assertEqual(b"".join(pieces).count(b"\n"), 40)
+        self.assertLess(len(pieces), 15)
 
     def test_rotation(self) -> None:
         """What came before it belongs to the old file, what comes after to the new one; none is lost."""
