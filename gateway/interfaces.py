@@ -99,6 +99,9 @@ class IRecords(Interface):
     def put(key: str, value: str, seconds: float | None = None) -> Deferred[None]:
         """Write a record that ends after ``seconds``, or stays."""
 
+    def extend(key: str, value: str, seconds: float | None = None) -> Deferred[bool]:
+        """Write a record as :meth:`put` does, unless there is one that ends later; whether it was written."""
+
     def delete(key: str) -> Deferred[bool]:
         """Remove a record; whether there was one."""
 

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-from gateway.cli import api_keys, bans, processes, revocations, tokens
+from gateway.cli import api_keys, bans, processes, revocations, state, tokens
 from gateway.cli.shared import UsageError
 from gateway.config import PLACES, ConfigError, load, place
 
-_GROUPS = (tokens, revocations, api_keys, bans, processes)
+_GROUPS = (tokens, revocations, api_keys, bans, state, processes)
 """Modules of commands; ``plant`` adds each one's to the parser."""
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from gateway.config import Seconds, Settings
@@ -18,7 +18,9 @@ from gateway.interfaces import IRecords
 from gateway.wiring.store import make_records
 
 PATIENCE: Final = 3.0
-"""Seconds in which a command has to reach Redis and be done."""
+"""Seconds without a sign of Redis until a command gives up; what it asks then has an end of its own."""
+MOST: Final = 10_000_000
+"""Records of a kind that a command can hold: more than gateways keep, since nothing may go missing here."""
 _LOOK: Final = 0.01
 
 ResultT = TypeVar("ResultT")
@@ -49,10 +51,12 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def with_records(settings: Settings, prefix: str, work: Callable[[IRecords, Told], Awaitable[ResultT]]) -> ResultT:
+def with_records(
+    settings: Settings, prefix: str | tuple[str, ...], work: Callable[[IRecords, Told], Awaitable[ResultT]]
+) -> ResultT:
     """Run ``work`` with the records that the gateways of this configuration share; the process's reactor runs for it.
 
-    :param prefix: of the keys that ``work`` is handed, as they are when it begins.
+    :param prefix: of the keys that ``work`` is handed, as they are when it begins; several in a tuple.
     :raises UsageError: when there is no Redis to share them in, or it cannot be reached.
     """
     if settings.redis.url == "memory:":
@@ -62,25 +66,29 @@ def with_records(settings: Settings, prefix: str, work: Callable[[IRecords, Told
 
     async def working(reactor: Any) -> None:
         poller = Poller(reactor)
-        records = make_records(settings, reactor, poller)
+        records = make_records(settings, reactor, poller, MOST)
         told: Told = {}
+        heard: float = reactor.seconds()
 
         def tell(key: str, value: str | None, left: float | None) -> None:
+            nonlocal heard
+            heard = reactor.seconds()
             if value is None:
                 told.pop(key, None)
             else:
                 told[key] = value, left
 
         async def loaded_and_done() -> ResultT:
-            records.watch(prefix, tell)
+            for each in (prefix,) if isinstance(prefix, str) else prefix:
+                records.watch(each, tell)
             while not records.loaded:
+                if reactor.seconds() - heard > PATIENCE:
+                    raise TimeoutError(f"Redis cannot be reached within {PATIENCE:g} s")
                 await deferLater(reactor, _LOOK)
             return await work(records, told)
 
         try:
-            results.append(await Deferred.fromCoroutine(loaded_and_done()).addTimeout(PATIENCE, reactor))
-        except TimeoutError:
-            failures.append(f"Redis cannot be reached within {PATIENCE:g} s")
+            results.append(await loaded_and_done())
         except Exception as failure:
             failures.append(str(failure))
         finally:

@@ -55,7 +55,7 @@ class Revocations:
                 if value is not None:
                     if len(revoked) >= self._size:
                         del revoked[next(iter(revoked))]
-                    before = _time(value) if revoked is self.users else inf
+                    before = issued_before(value) if revoked is self.users else inf
                     revoked[name] = _Revocation(before, inf if seconds is None else now + seconds)
 
     def blacklisted(self, token_id: str, now: float) -> bool:
@@ -74,7 +74,8 @@ class Revocations:
         return False
 
 
-def _time(value: str) -> float:
+def issued_before(value: str) -> float:
+    """What the record of a user says; a time that cannot be read revokes whatever was issued."""
     try:
         time = float(value)
     except ValueError:

@@ -43,6 +43,14 @@ class MemoryRecords:
         self._tell(key, value, seconds)
         return succeed(None)
 
+    def extend(self, key: str, value: str, seconds: float | None = None) -> Deferred[bool]:
+        """See :meth:`IRecords.extend`; the Deferred has fired."""
+        if seconds is not None and self._value(key) is not None:
+            left = self._left(key)
+            if left is None or left > seconds:
+                return succeed(False)
+        return self.put(key, value, seconds).addCallback(lambda _: True)
+
     def delete(self, key: str) -> Deferred[bool]:
         """See :meth:`IRecords.delete`; the Deferred has fired."""
         found = self._value(key) is not None

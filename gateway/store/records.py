@@ -23,8 +23,8 @@ from zope.interface import implementer
 from gateway.interfaces import IRecords, Watcher
 from gateway.store.address import PATIENCE, Address
 from gateway.store.link import Link, Links, NoAnswer
-from gateway.store.script import ADD, READ
-from gateway.store.watched import Watched
+from gateway.store.script import ADD, EXTEND, READ
+from gateway.store.watched import MOST, Watched
 
 PAGE: Final = 500
 """Records in one round trip, about."""
@@ -63,17 +63,23 @@ class RedisRecords:
     :param address: where that is.
     :param timeout: seconds that reading a record may take.
     :param endpoint: used instead of what ``address`` says.
+    :param most: records of each watched prefix that are known, at most.
     """
 
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, address: Address, timeout: float, endpoint: IStreamClientEndpoint | None = None
+        self,
+        clock: IReactorTime,
+        address: Address,
+        timeout: float,
+        endpoint: IStreamClientEndpoint | None = None,
+        most: int = MOST,
     ) -> None:
         self.loaded = True
         self._clock = clock
         self._timeout = timeout
-        self._watched = Watched()
+        self._watched = Watched(most)
         self._stale: dict[bytes, None] = {}
         self._reload = False
         self._link: Any = None
@@ -101,6 +107,11 @@ class RedisRecords:
         """See :meth:`IRecords.put`; a record that has ended already ends in a millisecond."""
         end = () if seconds is None else ("PX", _milliseconds(seconds))
         return self._ask(PATIENCE, "SET", _bytes(key), _bytes(value), *end).addCallback(lambda _: None)
+
+    def extend(self, key: str, value: str, seconds: float | None = None) -> Deferred[bool]:
+        """See :meth:`IRecords.extend`."""
+        end = () if seconds is None else (_milliseconds(seconds),)
+        return self._ask(PATIENCE, "EVAL", EXTEND, 1, _bytes(key), _bytes(value), *end).addCallback(bool)
 
     def delete(self, key: str) -> Deferred[bool]:
         """See :meth:`IRecords.delete`."""

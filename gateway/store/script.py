@@ -1,4 +1,4 @@
-"""What runs inside Redis: one script answers every question of a batch at one moment, two serve the records."""
+"""What runs inside Redis: one script answers every question of a batch at one moment, three serve the records."""
 
 from typing import Final
 
@@ -45,3 +45,16 @@ end
 return total
 """
 """Adds ARGV[1] to a counter that, when it is new, ends after ARGV[2] milliseconds."""
+
+EXTEND: Final = b"""
+local left, new = redis.call('PTTL', KEYS[1]), ARGV[2]
+if not new then
+    redis.call('SET', KEYS[1], ARGV[1])
+elseif left == -1 or left > tonumber(new) then
+    return 0
+else
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', new)
+end
+return 1
+"""
+"""Writes ARGV[1] for ARGV[2] milliseconds, or to stay without them, unless what is there ends later; whether it did."""

@@ -109,6 +109,10 @@ class SpreadRecords:
         """See :meth:`IRecords.put`."""
         return self._of(key).put(key, value, seconds)
 
+    def extend(self, key: str, value: str, seconds: float | None = None) -> Deferred[bool]:
+        """See :meth:`IRecords.extend`."""
+        return self._of(key).extend(key, value, seconds)
+
     def delete(self, key: str) -> Deferred[bool]:
         """See :meth:`IRecords.delete`: wherever it is."""
         deleted = gatherResults([records.delete(key) for records in self._records], consumeErrors=True)

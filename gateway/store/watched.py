@@ -13,11 +13,15 @@ MOST: Final = 100_000
 
 
 class Watched:
-    """The watchers, and the keys below each prefix that they know."""
+    """The watchers, and the keys below each prefix that they know.
+
+    :param most: records kept of a prefix; the one that was told first is forgotten for a new one.
+    """
 
     _log = Logger()
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
         self._watchers: list[tuple[str, Watcher]] = []
         self._told: dict[str, dict[str, int]] = {}  # prefix -> key -> the load that found it last
         self._loads = 0
@@ -53,10 +57,10 @@ class Watched:
         told = self._below(key)
         if told is None:
             return
-        if key not in told and len(told) >= MOST:
+        if key not in told and len(told) >= self._most:
             if not self._full:
                 self._full = True
-                self._log.warn("There are more than {bound} records; the oldest are forgotten", bound=MOST)
+                self._log.warn("There are more than {bound} records; the oldest are forgotten", bound=self._most)
             self._forget(told, next(iter(told)))
         told[key] = self._loads
         self._tell(key, value, seconds)

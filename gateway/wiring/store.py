@@ -20,16 +20,20 @@ from gateway.store.records import RedisRecords
 from gateway.store.redis import RedisStore
 from gateway.store.sentinel import SentinelEndpoint
 from gateway.store.servers import SpreadRecords, SpreadStore
+from gateway.store.watched import MOST
 from gateway.telemetry.metrics import Metrics
 
 
-def make_records(settings: Settings, reactor: Any, poller: Any) -> IRecords:
-    """The records of ``[redis]``, on connections of their own."""
+def make_records(settings: Settings, reactor: Any, poller: Any, most: int = MOST) -> IRecords:
+    """The records of ``[redis]``, on connections of their own.
+
+    :param most: records of each watched prefix that are known, at most.
+    """
     if settings.redis.url == "memory:":
         return MemoryRecords(reactor)
     addresses = _addresses(settings)
     records = [
-        RedisRecords(poller, address, settings.redis.timeout, _endpoint(settings, poller, address))
+        RedisRecords(poller, address, settings.redis.timeout, _endpoint(settings, poller, address), most)
         for address in addresses
     ]
     return records[0] if len(records) == 1 else SpreadRecords(_ring(addresses), records)

@@ -41,7 +41,9 @@ class RecordsCase(SynchronousTestCase):
         self.records = MemoryRecords(self.clock)
         self.patch(self.group, "with_records", self.with_records)
 
-    def with_records(self, settings: Settings, prefix: str, work: Callable[[IRecords, Told], Awaitable[Any]]) -> Any:
+    def with_records(
+        self, settings: Settings, prefix: str | tuple[str, ...], work: Callable[[IRecords, Told], Awaitable[Any]]
+    ) -> Any:
         """As the real one, without a process's reactor."""
         if settings.redis.url == "memory:":
             return real(settings, prefix, work)

@@ -59,7 +59,7 @@ class BanCommandsTests(SynchronousTestCase):
         self.clock.advance(NOW)
         self.records = Records(self.clock)
         self.patch(shared, "Poller", Mock())
-        self.patch(shared, "make_records", lambda settings, reactor, poller: self.records)
+        self.patch(shared, "make_records", lambda settings, reactor, poller, most: self.records)
         self.patch(shared, "react", self.react)
         self.patch(bans, "time", Mock(time=self.clock.seconds))
 

@@ -105,3 +105,10 @@ class RedisRecordsTests(TestCase):
         self.assertEqual(await self.ours.get("n"), "5")
         await deferLater(clock, 0.25)
         self.assertIsNone(await self.ours.get("n"))
+
+    async def test_extended(self) -> None:
+        """A record is written over only when it would end sooner."""
+        for seconds, written in ((60, True), (30, False), (90, True), (None, True), (99, False), (None, True)):
+            value = str(seconds)
+            self.assertIs(await self.ours.extend("n", value, seconds), written, seconds)
+            self.assertEqual(await self.others.get("n") == value, written, seconds)

@@ -41,6 +41,14 @@ class MemoryRecordsTests(SynchronousTestCase):
         self.clock.advance(0.1)
         self.assertIsNone(self.successResultOf(self.records.get("ban:a")))
 
+    def test_extended(self) -> None:
+        """A record is written over only when it would end sooner."""
+        extend, get = self.records.extend, self.records.get
+        for seconds, written in ((5, True), (4, False), (6, True), (None, True), (7, False), (None, True)):
+            value = str(seconds)
+            self.assertIs(self.successResultOf(extend("ban:a", value, seconds)), written, seconds)
+            self.assertEqual(self.successResultOf(get("ban:a")) == value, written, seconds)
+
     def test_watched(self) -> None:
         """A watcher hears of its prefix alone: what is there, what is written and what is deleted."""
         self.records.put("ban:a", "x", 5)

@@ -10,11 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from gateway.interfaces import IRecords
-from gateway.store import records, watched
+from gateway.store import records
 from gateway.store.address import PATIENCE, Address
 from gateway.store.link import NoAnswer
 from gateway.store.records import BEAT, RESCAN, RedisRecords
-from gateway.store.script import ADD, READ
+from gateway.store.script import ADD, EXTEND, READ
 from tests.store.lines import Endpoint, Line
 
 TIMEOUT = 0.05
@@ -198,7 +198,7 @@ class RedisRecordsTests(SynchronousTestCase):
 
     def test_records_are_bounded(self) -> None:
         """For a new one the oldest is told as gone, and it is said once."""
-        self.patch(watched, "MOST", 2)
+        self.patch(self.records._watched, "_most", 2)
         self.loaded(x=b"1", y=b"2")
         line = self.connect()
         self.begin(line)
@@ -284,6 +284,11 @@ class RedisRecordsTests(SynchronousTestCase):
         self.assertEqual(line.said(), [[b"EVAL", ADD, b"1", b"k", b"3", b"60000"]])
         line.reply(b":7\r\n")
         self.assertEqual(self.successResultOf(added), 7)
+        longer, kept = self.records.extend("k", "v", 60), self.records.extend("k", "v")
+        extend = [b"EVAL", EXTEND, b"1", b"k", b"v"]
+        self.assertEqual(line.said(), [[*extend, b"60000"], extend])
+        line.reply(b":0\r\n:1\r\n")
+        self.assertEqual((self.successResultOf(longer), self.successResultOf(kept)), (False, True))
 
     def test_waits_for_the_first_connection(self) -> None:
         """What is asked at the start leaves when there is a connection, unless it has failed by then."""

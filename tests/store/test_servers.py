@@ -116,6 +116,7 @@ class SpreadRecordsTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(self.servers[server].get(self.keys[server])), "1")
             self.assertIsNone(self.successResultOf(self.servers[1 - server].get(self.keys[server])))
             self.assertEqual(self.successResultOf(self.records.add(self.keys[server], 2, 60)), 3)
+            self.assertTrue(self.successResultOf(self.records.extend(self.keys[server], "3")))
             self.assertEqual(self.successResultOf(self.records.get(self.keys[server])), "3")
 
     def test_deletes_everywhere(self) -> None:
