@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.client import Answer, Client
 from tests.integration.origin import Origin
-from tests.integration.processes import ROOT, SECRET, Process, free_port, start_gateway, wait_for
+from tests.integration.processes import ROOT, SECRET, Process, free_port, wait_for
 from tests.integration.valkey import Valkey
 
 CLIENT = "127.0.0.2"
@@ -32,6 +32,7 @@ workers = 0
 url = "redis://127.0.0.1:{valkey}/0"
 [jwt]
 secret = "${{JWT_SECRET}}"
+leeway = "{leeway}"
 [api_keys]
 enabled = true
 [rate_limit]
@@ -43,7 +44,8 @@ allow = ["10.0.0.0/8"]
 path = "{log}"
 [[upstreams]]
 name = "core"
-instances = ["http://127.0.0.1:{core}"]
+instances = {instances}
+{upstream}
 [[routes]]
 prefix = "/api"
 upstream = "core"
@@ -52,7 +54,6 @@ prefix = "/open"
 upstream = "core"
 auth = "none"
 rate_limit = false
-{routes}
 """
 
 
@@ -60,11 +61,13 @@ class OperationsCase(SynchronousTestCase):
     """Each test has a Valkey, and gateways where it starts them.
 
     :cvar server: more lines of the table ``[server]``.
-    :cvar routes: more tables, at the end.
+    :cvar upstream: more lines of the upstream's table.
+    :cvar leeway: of tokens.
     """
 
     server = ""
-    routes = ""
+    upstream = ""
+    leeway = "60s"
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
@@ -77,6 +80,7 @@ class OperationsCase(SynchronousTestCase):
         self.port, self.admin = free_port(), free_port()
         self.listen = [f"tcp:{self.port}:interface=127.0.0.1"]
         self.secret = SECRET
+        self.instances = [f"http://127.0.0.1:{self.origin.port}"]
 
     def configure(self) -> None:
         """Write the file that gateways and commands read."""
@@ -87,18 +91,25 @@ class OperationsCase(SynchronousTestCase):
                 server=self.server,
                 valkey=self.valkey.port,
                 log=self.log,
-                core=self.origin.port,
-                routes=self.routes,
+                leeway=self.leeway,
+                instances=json.dumps(self.instances),
+                upstream=self.upstream,
             )
         )
 
     def gateway(self) -> Process:
         """A gateway with the configuration, ready."""
         self.configure()
-        self.process = start_gateway(self.file.read_text(), self.port, {"JWT_SECRET": self.secret})
+        self.process = Process(self.twistd(), self.port, {"JWT_SECRET": self.secret})
         self.addCleanup(self.process.stop)
+        self.process.wait()
         wait_for(lambda: self.ready()[0] == 200, "it is ready")
         return self.process
+
+    def twistd(self) -> list[str]:
+        """The command of a gateway with the file as it is."""
+        twistd = str(Path(sys.executable).parent / "twistd")
+        return [twistd, "-n", "--pidfile=", "smartgate", "--config", str(self.file)]
 
     # -- what clients see ---------------------------------------------------------------------------------------
 
@@ -155,7 +166,7 @@ class OperationsCase(SynchronousTestCase):
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """The access log."""
-        yield from map(json.loads, self.log.read_text().splitlines())
+        yield from map(json.loads, filter(None, self.log.read_text().splitlines()))
 
     def logged(self, condition: Callable[[dict[str, Any]], bool]) -> None:
         """Wait until the access log has such a line."""
