@@ -11,6 +11,8 @@ help:
 	@echo "make bench  the gateway and its peers side by side, into bench/RESULTS.md"
 	@echo "make fuzz   look for messages that break a rule, for SECONDS (600)"
 	@echo "make mutants   change gateway/OF (guards) in small ways, and count the changes that no test finds"
+	@echo "make install, make deb, make image   install or package it: docs/install.md"
+	@echo "make lock   renew the versions that production installs, packaging/requirements.lock"
 	@echo "make clean  remove what these made"
 
 .venv/ready: setup.cfg pyproject.toml
@@ -49,3 +51,5 @@ mutants: .venv/ready
 clean:
 	rm -rf .venv *.egg-info _trial_temp* .coverage .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist
 	rm -rf bench/.cache bench/express/node_modules
+
+include packaging/targets.mk

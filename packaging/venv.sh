@@ -1,0 +1,40 @@
+#!/bin/sh
+# venv.sh WHEELS PLACE [FINAL]: the tree that every package carries: a venv that runs at FINAL (else at PLACE), made at
+# PLACE of nothing but the lock's wheels and the gateway's own. PYTHON is what it runs with.
+set -eu
+wheels=$1 place=$2 final=${3:-$2} python=${PYTHON:-python3}
+here=$(dirname "$0")
+new=$place.new
+
+rm -rf "$new"
+"$python" -m venv "$new"
+pip() { "$new/bin/python" -m pip --disable-pip-version-check -q "$@"; }
+quiet="--no-index --no-compile --root-user-action=ignore"
+# shellcheck disable=SC2086
+{
+    pip install $quiet --require-hashes --no-deps --find-links "$wheels" -r "$here/requirements.lock"
+    pip install $quiet --no-deps --find-links "$wheels" smartgate
+}
+pip check
+pip uninstall -y --root-user-action=ignore setuptools pip
+
+# What nobody runs: the packages' own tests, news, compilers and stubs, and all commands but two.
+find "$new/lib" -depth -type d \( -name test -o -name tests -o -name newsfragments -o -name _flatc \) -exec rm -rf {} +
+find "$new/lib" -type f -name '*.pyi' -delete
+find "$new/bin" ! -type d ! -name 'python*' ! -name twistd ! -name smartgate -delete
+rm -rf "$new/share" "$new/include" "$new/lib64"
+
+# Twisted writes down once which plugins there are; who runs the gateway may not write there.
+"$new/bin/python" -B -c 'import gateway.cli, gateway.tap
+from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
+find "$new/lib" -depth -type d -name __pycache__ -exec rm -rf {} +
+find "$new/lib" -type f ! -name '*.so*' -exec chmod a-x {} +
+
+sed -i "1s|^#!.*/bin/python.*|#!$final/bin/python3|" "$new/bin/twistd" "$new/bin/smartgate"
+sed -i '/^command = /d' "$new/pyvenv.cfg"
+
+# One rename, so that what runs meanwhile finds the whole old tree or the whole new one.
+rm -rf "$place.old"
+if [ -e "$place" ]; then mv "$place" "$place.old"; fi
+mv "$new" "$place"
+rm -rf "$place.old"

@@ -1,0 +1,84 @@
+"""Trees of Debian 12 to install in: made once by debootstrap, kept in ``.cache``, and copied for each test that changes one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from tests.integration.processes import ROOT
+
+CACHE = ROOT / ".cache"
+PYTHON = "/usr/bin/python3"
+"""The machine's own Python, which packages are made for."""
+WITH = ("ca-certificates", "python3", "python3-venv", "systemd")
+_TOOLS = ("debootstrap", "dpkg-buildpackage", "dh", "lintian", "buildah", "unshare")
+
+
+def missing() -> str:
+    """Why nothing of this can run here; empty when it can."""
+    if os.geteuid():
+        return "root is needed, to make trees of Debian and to go into them"
+    if absent := [tool for tool in _TOOLS if not shutil.which(tool)]:
+        return f"not on PATH: {', '.join(absent)} (apt install debootstrap build-essential debhelper lintian buildah)"
+    return ""
+
+
+def run(*command: str | Path, environ: dict[str, str] | None = None) -> str:
+    """What a command writes.
+
+    :raises RuntimeError: with all it wrote, when its exit status is not 0.
+    """
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=ROOT,
+        env={**os.environ, **(environ or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+@cache
+def archive() -> Path:
+    """A tar of Debian 12 with what the packages depend on; about two minutes the first time."""
+    kept = CACHE / "debian-12.tar"
+    if not kept.exists():
+        CACHE.mkdir(exist_ok=True)
+        mirror = run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Codename: bookworm")
+        with tempfile.TemporaryDirectory() as place:
+            run("debootstrap", "--variant=minbase", f"--include={','.join(WITH)}", "bookworm", place, mirror.split()[0])
+            run("tar", "--one-file-system", "-cf", f"{kept}.new", "-C", place, ".")
+        os.rename(f"{kept}.new", kept)
+    return kept
+
+
+class Tree:
+    """A Debian 12 below ``place``, to install and run in; the network is this machine's."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        place.mkdir(parents=True)
+        run("tar", "-xf", archive(), "-C", place)
+
+    def command(self, *command: str, user: str = "root") -> list[str]:
+        """The command line that runs one inside as ``user``, under its own pid, with a /proc and a /dev."""
+        inside = 'mount -t proc proc "$0/proc" && mount --bind /dev "$0/dev" && exec chroot --userspec="$1" "$0" "${@:2}"'
+        return ["unshare", "--mount", "bash", "-c", inside, str(self.place), f"{user}:{user}", *command]
+
+    def run(self, *command: str, environ: dict[str, str] | None = None) -> str:
+        """What a command writes inside, as root; raises as :func:`run` does."""
+        return run(*self.command(*command), environ=environ)
+
+    def files(self) -> set[str]:
+        """Every path, but those of logs, of caches and of dpkg's own book-keeping."""
+        aside = ("var/log", "var/cache", "var/lib/dpkg", "tmp", "proc", "dev", "run")
+        found = {str(path.relative_to(self.place)) for path in self.place.rglob("*")}
+        return {path for path in found if not path.startswith(aside)}
