@@ -1,12 +1,12 @@
 # Included by the Makefile: what installs and packages the gateway. docs/install.md says how each is used.
-.PHONY: lock wheels install uninstall deb image
+.PHONY: lock wheels install uninstall deb image version
 PREFIX ?= /opt/smartgate
 LOCK = packaging/requirements.lock
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' gateway/__init__.py)
 # The Python that will run it, as 3.11, where that is not $(PYTHON) itself.
 FOR ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 WHEELS = build/wheels-$(FOR)
-BUILDER = build/pip/bin/python -m pip -q --disable-pip-version-check
+FETCH = build/pip/bin/python -m pip -q --disable-pip-version-check
 
 lock: .venv/ready
 	@$(PIP) -e '.[lock]'
@@ -19,13 +19,13 @@ build/pip/ready:
 
 $(WHEELS)/.ready: build/pip/ready $(LOCK)
 	@rm -rf $(WHEELS)
-	@$(BUILDER) download --no-deps --only-binary=:all: --python-version $(FOR) --require-hashes -r $(LOCK) -d $(WHEELS)
+	@$(FETCH) download --no-deps --only-binary=:all: --python-version $(FOR) --require-hashes -r $(LOCK) -d $(WHEELS)
 	@touch $@
 
 # The gateway's own is made anew each time, and not of what an earlier build left.
 wheels: $(WHEELS)/.ready
 	@rm -rf build/lib build/bdist.* $(WHEELS)/smartgate-*
-	@$(BUILDER) wheel --no-deps -w $(WHEELS) .
+	@$(FETCH) wheel --no-deps -w $(WHEELS) .
 	@rm -rf build/lib build/bdist.*
 
 install: wheels
@@ -42,4 +42,7 @@ deb: wheels
 # Debian 12's Python, whatever this machine's is.
 image: FOR = 3.11
 image: wheels
-	@packaging/image.sh $(WHEELS) smartgate:$(VERSION)
+	@packaging/image.sh $(WHEELS) smartgate:$(VERSION) $(if $(BASE),--build-arg BASE=$(BASE))
+
+version:
+	@echo $(VERSION)

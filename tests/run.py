@@ -113,7 +113,7 @@ def unit() -> Counts:
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
-        if not {"integration", "faults"} & set(path.parts)
+        if not {"integration", "faults", "packages"} & set(path.parts)
     ]
     trial = ["twisted.trial", "--temp-directory", "_trial_temp_unit", *modules]
     counts = tests("unit tests", [*PYTHON, "coverage", "run", "-m", *trial])
@@ -133,15 +133,29 @@ def faults() -> Counts:
     return tests("fault tests", [*PYTHON, "twisted.trial", "--temp-directory", "_trial_temp_faults", "tests.faults"])
 
 
-SUITES = {"static": static, "unit": unit, "integration": integration, "faults": faults}
+def packages() -> Counts:
+    """The Debian package and the container image, where there is what they need; five minutes."""
+    from tests.packages.debian import missing
+
+    if reason := missing():
+        print(f"== packages: NOT RUN: {reason}", flush=True)
+        return Counts()
+    tree = check("a tree of Debian 12", [*PYTHON, "tests.packages.debian"])
+    trial = ["twisted.trial", "--temp-directory", "_trial_temp_packages", "tests.packages"]
+    return tree + tests("packages", [*PYTHON, *trial])
+
+
+SUITES = {"static": static, "unit": unit, "integration": integration, "faults": faults, "packages": packages}
+ALWAYS = ("static", "unit", "integration", "faults")
+"""What runs when nothing is named."""
 
 
 def main(names: list[str]) -> int:
-    """Run the suites named, or all; exit status 0 when something ran and all of it passed."""
+    """Run the suites named, or those of ``ALWAYS``; exit status 0 when something ran and all of it passed."""
     if unknown := set(names) - set(SUITES):
         print(f"{', '.join(sorted(unknown))}: must be some of {', '.join(SUITES)}", file=sys.stderr)
         return 2
-    counts = sum((SUITES[name]() for name in names or SUITES), Counts())
+    counts = sum((SUITES[name]() for name in names or ALWAYS), Counts())
     if counts.without_node:
         print(f"{counts.without_node} not run: {NO_NODE}")
     print(f"{counts.passed} passed, {counts.failed} failed")

@@ -1,4 +1,4 @@
-"""Trees of Debian 12 to install in: made once by debootstrap, kept in ``.cache``, and copied for each test that changes one."""
+"""Trees of Debian 12 to install in: made once by debootstrap, and kept in ``.cache``."""
 
 from __future__ import annotations
 
@@ -54,31 +54,56 @@ def archive() -> Path:
         CACHE.mkdir(exist_ok=True)
         mirror = run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Codename: bookworm")
         with tempfile.TemporaryDirectory() as place:
+            os.chmod(place, 0o755)  # it becomes the tree's root, which every user has to get through
             run("debootstrap", "--variant=minbase", f"--include={','.join(WITH)}", "bookworm", place, mirror.split()[0])
             run("tar", "--one-file-system", "-cf", f"{kept}.new", "-C", place, ".")
         os.rename(f"{kept}.new", kept)
     return kept
 
 
-class Tree:
-    """A Debian 12 below ``place``, to install and run in; the network is this machine's."""
+def inside(place: Path, user: str, *command: str, read_only: bool = False) -> list[str]:
+    """The command line that runs one in the tree at ``place``, under its own pid, with a /proc and a /dev.
 
-    def __init__(self, place: Path) -> None:
+    :param user: a name or a number, of a group too.
+    :param read_only: nothing of the tree can be written then.
+    """
+    mounts = 'mount -t proc proc "$0/proc" && mount --bind /dev "$0/dev"'
+    if read_only:
+        mounts = f'mount --bind "$0" "$0" && {mounts} && mount -o remount,bind,ro "$0"'
+    script = f'{mounts} && exec /usr/sbin/chroot --userspec="$1" "$0" "${{@:2}}"'
+    return ["unshare", "--mount", "bash", "-c", script, str(place), f"{user}:{user}", *command]
+
+
+class Tree:
+    """A Debian 12 below ``place``, to install and run in; the network is this machine's.
+
+    :param contents: a tar of what it begins with.
+    """
+
+    def __init__(self, place: Path, contents: Path) -> None:
         self.place = place
         place.mkdir(parents=True)
-        run("tar", "-xf", archive(), "-C", place)
-
-    def command(self, *command: str, user: str = "root") -> list[str]:
-        """The command line that runs one inside as ``user``, under its own pid, with a /proc and a /dev."""
-        inside = 'mount -t proc proc "$0/proc" && mount --bind /dev "$0/dev" && exec chroot --userspec="$1" "$0" "${@:2}"'
-        return ["unshare", "--mount", "bash", "-c", inside, str(self.place), f"{user}:{user}", *command]
+        run("tar", "-xf", contents, "-C", place)
 
     def run(self, *command: str, environ: dict[str, str] | None = None) -> str:
         """What a command writes inside, as root; raises as :func:`run` does."""
-        return run(*self.command(*command), environ=environ)
+        return run(*inside(self.place, "root", *command), environ=environ)
 
     def files(self) -> set[str]:
-        """Every path, but those of logs, of caches and of dpkg's own book-keeping."""
-        aside = ("var/log", "var/cache", "var/lib/dpkg", "tmp", "proc", "dev", "run")
+        """Every path, but those of logs, of caches and of Debian's own book-keeping."""
+        aside = (
+            "var/log",
+            "var/cache",
+            "var/lib/dpkg",
+            "var/lib/systemd/deb-systemd-helper",
+            "tmp",
+            "proc",
+            "dev",
+            "run",
+        )
         found = {str(path.relative_to(self.place)) for path in self.place.rglob("*")}
         return {path for path in found if not path.startswith(aside)}
+
+
+if __name__ == "__main__":
+    print(archive())

@@ -1,0 +1,40 @@
+"""A gateway that was installed in a tree, started as its user would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration.client import Client
+from tests.integration.processes import SECRET, Process, free_port, start_valkey
+from tests.packages.debian import inside
+
+
+def health(port: int) -> int:
+    """The status of the gateway's own ``/health``, once there is a worker that answers."""
+    with Client(port, seconds=30) as client:
+        client.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return client.answer().status
+
+
+class ServingCase(SynchronousTestCase):
+    """Tests that start what was installed; it ends with the test."""
+
+    def environ(self) -> dict[str, str]:
+        """What etc/smartgate.toml takes from the environment: free ports, a secret, and a Redis of this test's own."""
+        redis = start_valkey()
+        self.addCleanup(redis.stop)
+        url = f"redis://127.0.0.1:{redis.port}/0"
+        return {"PORT": str(free_port()), "ADMIN_PORT": str(free_port()), "JWT_SECRET": SECRET, "REDIS_URL": url}
+
+    def serve(
+        self, place: Path, user: str, command: Sequence[str], environ: Mapping[str, str], read_only: bool = False
+    ) -> Process:
+        """Start a gateway in the tree at ``place``, and see it answer."""
+        gateway = Process(inside(place, user, *command, read_only=read_only), int(environ["PORT"]), dict(environ))
+        self.addCleanup(gateway.stop)
+        gateway.wait()
+        self.assertEqual(health(gateway.port), 200)
+        return gateway
