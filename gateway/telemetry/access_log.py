@@ -49,7 +49,8 @@ class AccessLog:
         """
         self.flush()
         if self._path == "-":
-            self._file = sys.stdout.fileno()
+            # What Python began with: once twistd logs, sys.stdout is its own, which has no file.
+            self._file = (sys.__stdout__ or sys.stdout).fileno()
         elif self._path:
             opened = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
             if self._file >= 0:

@@ -13,6 +13,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
+from twisted.logger import Logger, LoggingFile
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.core.errors import NotFound
@@ -227,7 +228,8 @@ class BatchTests(AccessLogCase):
     def test_standard_output(self) -> None:
         """``-`` is where containers look."""
         with self.path.open("w") as out:
-            self.patch(sys, "stdout", out)
+            self.patch(sys, "__stdout__", out)
+            self.patch(sys, "stdout", LoggingFile(Logger()))  # as twistd has it in a worker
             log = AccessLog("-", self.clock)
             log.record(finished(), ENDED)
             log.close()
