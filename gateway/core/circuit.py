@@ -59,7 +59,7 @@ class Slots:
     def free(self) -> None:
         """Give one back, for the first who waits."""
         self.taken -= 1
-        if self.waiting:
+        if self.waiting and self.taken < self._size():  # there may be fewer than there were
             self.wake()
 
     def wait(self, waiter: Waiter) -> bool:

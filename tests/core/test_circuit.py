@@ -59,6 +59,21 @@ class SlotsTests(SynchronousTestCase):
         slots.wake()
         self.assertEqual((first.wakes, second.wakes, list(slots.waiting)), (1, 0, [second, first]))
 
+    def test_fewer_than_there_were(self) -> None:
+        """Nobody is woken for a slot that is no more: who waits keeps its place, and its time."""
+        size = 3
+        slots = Slots(lambda: size, 2)
+        for _ in range(3):
+            slots.take()
+        waiting = Waiting()
+        slots.wait(waiting)
+        size = 1
+        woken = []
+        for _ in range(3):
+            slots.free()
+            woken.append(waiting.wakes)
+        self.assertEqual(woken, [0, 0, 1])
+
     def test_giving_up_at_once(self) -> None:
         """A long queue of those who give their slot up at once does not end in deep recursion."""
         slots = Slots(lambda: 1, 10_000)
