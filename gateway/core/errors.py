@@ -10,12 +10,14 @@ class GatewayError(Exception):
     """Something the gateway answers itself, in the standard error format.
 
     :param message: what the client reads; the class's own ``message`` when not given.
-    :param fields: header lines this answer needs besides the usual ones, each ``b"Name: value\\r\\n"``.
+    :param fields: header lines this answer needs besides the usual ones, each ``b"Name: value\\r\\n"``; the class's own
+        when not given.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "INTERNAL_ERROR"
     message: str = "The gateway failed to answer this request"
+    fields: tuple[bytes, ...] = ()
     close_code: ClassVar[int] = 1011
     """The WebSocket close code (RFC 6455 section 7.4.1) that says the same on an open socket."""
     closes: ClassVar[bool] = False
@@ -23,7 +25,7 @@ class GatewayError(Exception):
 
     def __init__(self, message: str = "", fields: tuple[bytes, ...] = ()) -> None:
         self.message = message or self.message
-        self.fields = fields
+        self.fields = fields or self.fields
         super().__init__(self.message)
 
     def body(self, request_id: str) -> bytes:
@@ -124,6 +126,7 @@ class Unavailable(GatewayError):
 
     status, code, close_code = 503, "SERVICE_UNAVAILABLE", 1013
     message = "The service cannot take this request now, try again later"
+    fields = (b"Retry-After: 1\r\n",)
 
 
 class UpstreamTimeout(GatewayError):

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 PERIOD: Final = 0.25
 """Seconds between two measurements of the lag."""
 
-_RETRY_AFTER: Final = b"Retry-After: 1\r\n"
-
 
 class LoadShedder:
     """Measures how late the reactor runs timers, and answers 503 when there is no room for a request.
@@ -65,5 +63,5 @@ class LoadShedder:
                 lag=state.lag * 1000,
             )
         request.decided_by = "overload"
-        request.refuse(Unavailable(fields=(_RETRY_AFTER,)))
+        request.refuse(Unavailable())
         return True

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from gateway.core.errors import GatewayError
 
@@ -34,6 +35,7 @@ class Sweep:
     """
 
     channels: Collection[Channel] = ()
+    _log = Logger()
 
     def __init__(self, clock: IReactorTime, refusal: Callable[[Claims], GatewayError | None]) -> None:
         self._clock = clock
@@ -53,4 +55,7 @@ class Sweep:
                 if request.claims is not None:
                     error = self._refusal(request.claims)
                     if error is not None:
-                        request.end(error)
+                        try:
+                            request.end(error)
+                        except Exception:  # the others must end all the same
+                            self._log.failure("Request {id} could not be ended", id=request.id)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 from gateway.core.errors import GatewayError, Unauthorized
 from gateway.core.tokens import Claims
+from gateway.http.request import Request
 from gateway.http.sweep import PERIOD, Sweep
 from tests.http.wire import ByHand, ProxyTestCase, ask
 
@@ -85,6 +87,15 @@ class SweepTests(ProxyTestCase):
         self.revoke("ann")
         self.assertEqual([status for status, _ in self.answers()], [401])
         self.assertTrue(self.hand.requests[0].finished)
+
+    def test_one_that_fails(self) -> None:
+        """Whatever goes wrong with one, the others end."""
+        for _ in range(3):
+            self.gateway.connect().send(ask("/a/ann"))
+        end = Mock(side_effect=[ZeroDivisionError, None, None])
+        self.patch(Request, "end", end)
+        self.revoke("ann")
+        self.assertEqual((end.call_count, len(self.flushLoggedErrors(ZeroDivisionError))), (3, 1))
 
     def test_others(self) -> None:
         """Who is not revoked, or is a guest, notices nothing; connections without a request are no matter."""
