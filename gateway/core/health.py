@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 FIRST_SHARE: Final = 0.1
 """Where slow start begins: the part of its usual requests that an instance gets when it has just come back."""
@@ -53,7 +53,7 @@ class Health:
         "doubtful",
         "ejected",
         "silent",
-        "trying",
+        "trial",
         "up",
     )
 
@@ -65,10 +65,10 @@ class Health:
         """Whether requests were so bad that it gets none, or only its trial."""
         self.silent = False
         """Whether it does not answer any more, so that who waits for it had better ask another."""
-        self.trying = False
-        """Whether its trial is under way."""
+        self.trial: Any = None
+        """The request that is its trial, while there is one."""
         self.doubtful = False
-        """Whether a good answer is news, to be told with :meth:`succeeded`."""
+        """Whether a good answer is news, to be told with :meth:`succeeded` and :meth:`completed`."""
         self._failures = self._errors = 0
         self._probes = 0  # those in a row that speak against ``up``
         self._times = 0  # it was ejected, less what was forgiven
@@ -96,34 +96,41 @@ class Health:
             self._started = now
         return True
 
-    def failed(self) -> bool:
+    def failed(self, request: object) -> bool:
         """A request had no whole answer; returns whether the instance should be ejected for that."""
         if self.ejected:
-            return self.trying
+            return request is self.trial
         self._failures += 1
         self.doubtful = True
         return 0 < self._rules.failures <= self._failures
 
-    def erred(self) -> bool:
+    def erred(self, request: object) -> bool:
         """A request was answered with an error of the server's; returns whether it should be ejected for that."""
         if self.ejected:
-            return self.trying
+            return request is self.trial
         self._errors += 1
         self.doubtful = True
         return 0 < self._rules.errors <= self._errors
 
-    def succeeded(self, now: float) -> bool:
-        """A request was answered well; returns whether that has ended an ejection."""
-        if self.ejected and not self.trying:
+    def succeeded(self, request: object, now: float) -> bool:
+        """The answer to a request has begun well; returns whether that has ended an ejection."""
+        if self.ejected and request is not self.trial:
             return False  # an old request of before
-        self._failures = self._errors = 0
-        self.doubtful = self.trying = False
+        self._errors = 0
+        self.doubtful = self._failures > 0
         if not self.ejected:
             return False
         self.ejected = False
+        self.trial = None
         self.silent = not self.up
         self._returned = self._started = now
         return True
+
+    def completed(self) -> None:
+        """A request had a whole answer, good or bad."""
+        if not self.ejected:
+            self._failures = 0
+            self.doubtful = self._errors > 0
 
     def eject(self, now: float, silent: bool) -> float:
         """Use it no more; returns for how many seconds.
@@ -141,13 +148,13 @@ class Health:
         self._until = now + seconds
         self._failures = self._errors = 0
         self.ejected = self.doubtful = True
-        self.trying = False
+        self.trial = None
         self.silent = silent or not self.up
         return seconds
 
     def due(self, now: float) -> bool:
         """Whether its ejection is over, so that the next request may be its trial."""
-        return self.ejected and not self.trying and now >= self._until
+        return self.ejected and self.trial is None and now >= self._until
 
     def share(self, now: float) -> float:
         """The part of its usual requests that it gets, up to 1: after its return it grows for ``slow_start``."""

@@ -153,6 +153,8 @@ class Relay(Tries):
         request = self._request
         if out:
             request.channel.write(out[0] if len(out) == 1 else b"".join(out))
+        if self.instance.health.doubtful:
+            self.instance.health.completed()
         self._release()
         request.done()
 
@@ -173,8 +175,8 @@ class Relay(Tries):
         """
         instance, connection = self.instance, self._connection
         health = self._way.upstream.health
-        trial = instance.health.trying
-        health.answered(instance, status)
+        trial = instance.health.trial is self._request
+        health.answered(instance, self._request, status)
         if trial and instance.health.ejected and connection is not None and health.others(instance):
             connection.heard = False  # the gateway took the risk, not the client, who hears nothing of it
             if self._repeatable(connection):
@@ -186,7 +188,7 @@ class Relay(Tries):
         """The instance did not answer, or not to the end; that is its fault if it had the whole request."""
         self._way.failed(reason)
         if self._sent_all:
-            self._way.upstream.health.failed(self.instance)
+            self._way.upstream.health.failed(self.instance, self._request)
 
     def _repeatable(self, connection: UpstreamConnection) -> bool:
         """Whether what was sent may be sent once more (RFC 9110 section 9.2.2)."""

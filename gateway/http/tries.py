@@ -20,7 +20,6 @@ IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 """Methods whose request may be sent once more (RFC 9110 section 9.2.2)."""
 
 TRIES: Final = 2
-RETRY_AFTER: Final = (b"Retry-After: 1\r\n",)
 
 
 class Instance(Protocol):
@@ -49,11 +48,11 @@ class UpstreamHealth(Protocol):
     def others(self, instance: Any) -> bool:
         """Whether there is another usable instance."""
 
-    def failed(self, instance: Any) -> None:
+    def failed(self, instance: Any, request: Request) -> None:
         """An instance did not answer, or not to the end."""
 
-    def answered(self, instance: Any, status: int) -> None:
-        """An instance did; to be told of errors, and where its health is doubtful."""
+    def answered(self, instance: Any, request: Request, status: int) -> None:
+        """An instance has begun to; to be told of errors, and where its health is doubtful."""
 
 
 class Upstream(Protocol):
@@ -140,7 +139,7 @@ class Tries:
         self._request.relay = self  # type: ignore[assignment]
         if circuit.requests > circuit.max_requests:
             circuit.refused["requests"] += 1
-            self._refuse(Unavailable(fields=RETRY_AFTER))
+            self._refuse(Unavailable())
         else:
             self._try()
 
@@ -168,7 +167,7 @@ class Tries:
         connection = instance.take() if instance is not tried else None
         if connection is None and not upstream.room():
             self._leave()
-            self._wait(self._circuit.connections, "pending", Unavailable(fields=RETRY_AFTER))
+            self._wait(self._circuit.connections, "pending", Unavailable())
             return
         self._request.upstream = instance.name
         if tried is not None:
@@ -206,7 +205,7 @@ class Tries:
             return  # the client left meanwhile
         error = failure.value if isinstance(failure.value, GatewayError) else UpstreamFailed()
         self._way.failed("connect_timeout" if isinstance(error, UpstreamTimeout) else "connect")
-        self._way.upstream.health.failed(self.instance)
+        self._way.upstream.health.failed(self.instance, self._request)
         if self._tries < TRIES:
             self._again(error, same_will_do=True)
             self._try()
@@ -270,7 +269,8 @@ class Tries:
         instance, self.instance = self.instance, None
         if instance is not None:
             instance.active -= 1
-            instance.health.trying = False  # whatever came of it, the next may be the trial
+            if instance.health.trial is self._request:
+                instance.health.trial = None  # whatever came of it, the next may be the trial
 
     def _finish(self) -> None:
         """The request counts no more."""

@@ -91,6 +91,7 @@ class Upgrade(Relay):
         request.upstream_time = self._leaf.clock.seconds() - self._started
         if self.instance.health.doubtful:
             self._judge(101)
+            self.instance.health.completed()
         self._rest = rest
         self._answered.callback((subprotocol, answer_fields(request)))
 

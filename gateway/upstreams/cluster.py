@@ -9,8 +9,7 @@ from weakref import WeakValueDictionary
 from gateway.core.balance import POLICIES
 from gateway.core.circuit import Circuit
 from gateway.core.errors import Unavailable
-from gateway.http.tries import RETRY_AFTER
-from gateway.upstreams.health import ClusterHealth
+from gateway.upstreams.health import ClusterHealth, best
 from gateway.upstreams.instance import Instance
 from gateway.upstreams.probes import Probes
 
@@ -51,14 +50,14 @@ class Cluster:
     def update(self, instances: Sequence[Instance]) -> None:
         """Balance over these from now on.
 
-        One whose name is known stays the object it is, with its connections, and gets the new weight; one that is not
-        among them is drained.
+        One whose name is known stays the object it is, with its connections, and gets the new weight and priority; one
+        that is not among them is drained.
         """
         known = dict(self._leaving) | {instance.name: instance for instance in self.instances}
         members = []
         for instance in instances:
             member = known.pop(instance.name, instance)
-            member.weight = instance.weight
+            member.weight, member.priority = instance.weight, instance.priority
             member.take_back()
             members.append(member)
         self._leaving = WeakValueDictionary(known)
@@ -66,6 +65,7 @@ class Cluster:
             instance.drain()
         self._balancer.weighted = len({member.weight for member in members}) > 1
         self.instances = members
+        self._best = best(members)
         self.health.follow(members)
         if self._probes is not None:
             self._probes.follow(members)
@@ -80,13 +80,11 @@ class Cluster:
 
         :raises Unavailable: when none is known yet.
         """
-        instances: Sequence[Instance] = self.instances
-        if self.health.troubled:
-            instances = self.health.usable(tried is not None)
-        if tried is not None and len(instances) > 1:
-            instances = [instance for instance in instances if instance is not tried]
+        instances = self._best
+        if tried is not None or self.health.troubled:
+            instances = self.health.usable(request, tried)
         if not instances:
-            raise Unavailable(fields=RETRY_AFTER)
+            raise Unavailable
         key = self._key
         return self._balancer.pick(instances) if key is None else self._balancer.pick(instances, key(request))
 

@@ -20,7 +20,7 @@ from gateway.upstreams.instance import shown
 ResultT = TypeVar("ResultT")
 
 MOST: Final = 256
-"""Instances of an upstream; of more, the first by address and port are taken."""
+"""Instances of an upstream; of more, the first by priority, address and port are taken."""
 SHORTEST: Final = 1.0
 """Seconds until the next look-up, whatever the answers' time to live says."""
 LONGEST: Final = 300.0
@@ -45,6 +45,8 @@ class Found(NamedTuple):
     address: str
     port: int
     weight: float = 1.0
+    priority: int = 0
+    """The lowest goes first."""
 
 
 class Place(NamedTuple):
@@ -138,7 +140,7 @@ class Discovery:
         found = await (self._targets(questions) if place.service else self._host(questions))
         self._answers = questions.answers
         if found:
-            self._take(sorted(found))
+            self._take(sorted(found, key=lambda each: (each.priority, *each)))
         else:
             questions.failure = questions.failure or f"{place.name} has no addresses"
         if questions.failure:
@@ -155,22 +157,19 @@ class Discovery:
         return [Found(address, port) for address in await questions.addresses(place.name)]
 
     async def _targets(self, questions: _Questions) -> list[Found]:
-        """Those of the best priority that has any (RFC 2782); a target's addresses share its weight."""
-        records = [record for record in await questions.ask(self._place.name, dns.SRV) if _name(record.target)]
-        for priority in sorted({record.priority for record in records}):
-            best = sorted(
-                (_name(record.target), record.port, record.weight) for record in records if record.priority == priority
-            )[:MOST]
-            several = await _all([questions.addresses(name) for name, _, _ in best])
-            found = {
-                (address, port): Found(address, port, max(weight, _LEAST_WEIGHT) / len(addresses))
-                for (_, port, weight), addresses in zip(best, several, strict=True)
-                for address in addresses[:MOST]
-                if port
-            }
-            if found:
-                return list(found.values())
-        return []
+        """Those of all priorities (RFC 2782); a target's addresses share its weight."""
+        targets = sorted(
+            (record.priority, _name(record.target), record.port, record.weight)
+            for record in await questions.ask(self._place.name, dns.SRV)
+            if _name(record.target) and record.port
+        )[:MOST]
+        several = await _all([questions.addresses(name) for _, name, _, _ in targets])
+        found: dict[tuple[str, int], Found] = {}
+        for (priority, _, port, weight), addresses in zip(targets, several, strict=True):
+            share = max(weight, _LEAST_WEIGHT) / max(len(addresses), 1)
+            for address in addresses[:MOST]:
+                found.setdefault((address, port), Found(address, port, share, priority))
+        return list(found.values())
 
     def _take(self, found: list[Found]) -> None:
         self.resolved = True

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from gateway.upstreams.instance import Instance
+
+if TYPE_CHECKING:
+    from gateway.http.request import Request
 
 ERRORS: Final = frozenset((500, 502, 503, 504))
 """Answers that say something of the instance, whatever was asked."""
@@ -39,29 +42,31 @@ class ClusterHealth:
         self._instances = instances
         self.troubled = True  # until it has been looked
 
-    def usable(self, retry: bool) -> Sequence[Instance]:
+    def usable(self, request: Request, tried: Instance | None = None) -> Sequence[Instance]:
         """The instances for one request: never none where there is one.
 
-        Those that are up and not ejected; an instance whose trial is due, alone; one that starts slowly, sometimes.
-        When probes find all of them down, or all that are up are ejected, that is believed of none: an attempt may
-        fail, no attempt is sure to.
+        Of those that are up and not ejected the ones of the best priority; an instance whose trial is due, alone; one
+        that starts slowly, sometimes. When probes find all of them down, or all that are up are ejected, that is
+        believed of none: an attempt may fail, no attempt is sure to.
 
-        :param retry: whether the request is tried once more; then there are no trials, and no slow starts.
+        :param tried: the instance that failed the request before; then there is another one where there can be, and
+            there are no trials, and no slow starts.
         """
         now = self._clock.seconds()
         found = [instance for instance in self._instances if instance.health.up] or self._instances
         good = [instance for instance in found if not instance.health.ejected] or found
-        if retry:
-            return good
+        if tried is not None:
+            return best([instance for instance in good if instance is not tried] or good)
+        used = best(good)
         for instance in found:
-            if instance.health.due(now):
-                instance.health.trying = True
+            if instance.health.due(now) and instance.priority <= used[0].priority:
+                instance.health.trial = request
                 return (instance,)
         shares = [instance.health.share(now) for instance in good]
         if len(good) == len(self._instances) and min(shares, default=1.0) >= 1.0:
             self.troubled = not all(instance.health.usable for instance in good)
         some = [each for each, share in zip(good, shares, strict=True) if share >= 1.0 or self._chance() < share]
-        return some or good
+        return best(some) or used
 
     def others(self, instance: Instance) -> bool:
         """Whether there is another usable instance."""
@@ -82,18 +87,18 @@ class ClusterHealth:
                 )
                 instance.close()
 
-    def failed(self, instance: Instance) -> None:
+    def failed(self, instance: Instance, request: Request) -> None:
         """A request to an instance had no whole answer."""
-        if instance.health.failed():
+        if instance.health.failed(request):
             self._eject(instance, "it does not answer", True)
 
-    def answered(self, instance: Instance, status: int) -> None:
-        """An instance has answered; to be told of errors, and where its health is doubtful."""
+    def answered(self, instance: Instance, request: Request, status: int) -> None:
+        """An instance has begun to answer; to be told of errors, and where its health is doubtful."""
         health = instance.health
         if status in ERRORS:
-            if health.erred():
+            if health.erred(request):
                 self._eject(instance, f"it answers {status}", False)
-        elif health.doubtful and health.succeeded(self._clock.seconds()):
+        elif health.doubtful and health.succeeded(request, self._clock.seconds()):
             self._log.info("{upstream}: {name} is used again", upstream=self._upstream, name=instance.name)
 
     def _eject(self, instance: Instance, why: str, silent: bool) -> None:
@@ -111,3 +116,9 @@ class ClusterHealth:
             why=why,
         )
         instance.close()
+
+
+def best(instances: Sequence[Instance]) -> Sequence[Instance]:
+    """Those of the best priority there is; none where there are none."""
+    priority = min((instance.priority for instance in instances), default=0)
+    return [instance for instance in instances if instance.priority == priority]

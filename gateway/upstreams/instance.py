@@ -72,7 +72,8 @@ class Instance:
 
     :param address: where to connect to, when it is known; else the host is looked up each time. Certificates and Host
         go by the URL either way.
-    :param weight: its share of the requests, held against the others'.
+    :param weight: its share of the requests, held against the others' of its priority.
+    :param priority: the lowest number is used as long as there is a usable instance that has it.
     :param trust: the authorities an https instance's certificate is held against; None for the platform's.
     :param keep_alive: seconds an idle connection is kept.
     :param max_idle: how many idle connections are kept.
@@ -93,6 +94,7 @@ class Instance:
         certificate: KeyPair | None = None,
         server_name: str = "",
         rules: Rules = DEFAULT,
+        priority: int = 0,
     ) -> None:
         parts = urlsplit(url)
         self.tls = parts.scheme == "https"
@@ -104,6 +106,7 @@ class Instance:
         self.authority = (with_port if parts.port else with_port.rpartition(":")[0]).encode()
         self.active = 0
         self.weight = weight
+        self.priority = priority
         self.health = Health(rules)
         self._reactor = reactor
         self._trust = trust

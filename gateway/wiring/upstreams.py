@@ -49,7 +49,12 @@ def make_discoveries(settings: Settings, reactor: Any, poller: Any, clusters: di
         place, make, cluster = Place.of(upstream.discover), _maker(upstream, poller), clusters[upstream.name]
 
         def changed(several: list[Found]) -> None:
-            cluster.update([make(place.url(found), weight=found.weight, address=found.address) for found in several])
+            cluster.update(
+                [
+                    make(place.url(found), weight=found.weight, address=found.address, priority=found.priority)
+                    for found in several
+                ]
+            )
 
         return Discovery(upstream.name, place, resolver, local_addresses, reactor, changed)
 

@@ -10,6 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.core.health import FIRST_SHARE, Health, Rules
 
 RULES = Rules()
+TRIAL, OTHER = object(), object()
+"""Requests."""
 
 
 class ProbeTests(SynchronousTestCase):
@@ -46,8 +48,8 @@ class ProbeTests(SynchronousTestCase):
         health.probed(False, 1)
         health.probed(True, 2)
         self.assertTrue(health.silent)
-        health.trying = True
-        health.succeeded(40)
+        health.trial = TRIAL
+        health.succeeded(TRIAL, 40)
         self.assertFalse(health.silent)
 
 
@@ -57,36 +59,54 @@ class EjectionTests(SynchronousTestCase):
     def test_failures(self) -> None:
         """Five in a row are too many."""
         health = Health()
-        self.assertEqual([health.failed() for _ in range(5)], [False] * 4 + [True])
+        self.assertEqual([health.failed(OTHER) for _ in range(5)], [False] * 4 + [True])
 
     def test_errors(self) -> None:
         """Three in a row are too many."""
         health = Health()
-        self.assertEqual([health.erred() for _ in range(3)], [False, False, True])
+        self.assertEqual([health.erred(OTHER) for _ in range(3)], [False, False, True])
 
     def test_success_between(self) -> None:
-        """It sets both counts back, and is news no more."""
+        """A good head sets the errors back, a whole answer the failures; then neither is news any more."""
         health = Health(Rules(failures=2, errors=2))
-        health.failed()
-        health.erred()
+        health.failed(OTHER)
+        health.erred(OTHER)
+        self.assertFalse(health.succeeded(OTHER, 0))
         self.assertTrue(health.doubtful)
-        self.assertFalse(health.succeeded(0))
-        self.assertEqual((health.doubtful, health.failed(), health.erred()), (False, False, False))
+        health.completed()
+        self.assertEqual((health.doubtful, health.failed(OTHER), health.erred(OTHER)), (False, False, False))
+
+    def test_answers_that_only_begin_well(self) -> None:
+        """They are failures as others are."""
+        health = Health(Rules(failures=3))
+        for expected in (False, False, True):
+            health.succeeded(OTHER, 0)
+            self.assertIs(health.failed(OTHER), expected)
+
+    def test_whole_errors(self) -> None:
+        """They are whole answers, and errors all the same."""
+        health = Health(Rules(failures=2, errors=2))
+        health.failed(OTHER)
+        health.erred(OTHER)
+        health.completed()
+        self.assertEqual((health.doubtful, health.failed(OTHER), health.erred(OTHER)), (True, False, True))
 
     def test_never(self) -> None:
         """A count of 0 turns the rule off."""
         health = Health(Rules(failures=0, errors=0))
-        self.assertFalse(any(health.failed() or health.erred() for _ in range(100)))
+        self.assertFalse(any(health.failed(OTHER) or health.erred(OTHER) for _ in range(100)))
 
     def test_half_open(self) -> None:
         """After its time one trial is due, and its success brings the instance back, slowly."""
         health = Health()
         self.assertEqual(health.eject(0, silent=True), 30)
         self.assertEqual((health.usable, health.due(29), health.due(30)), (False, False, True))
-        self.assertFalse(health.succeeded(30))  # an old request's
-        health.trying = True
+        health.trial = TRIAL
         self.assertFalse(health.due(31))
-        self.assertTrue(health.succeeded(31))
+        health.completed()  # an old request's, as the next one
+        self.assertFalse(health.succeeded(OTHER, 31))
+        self.assertTrue(health.doubtful)
+        self.assertTrue(health.succeeded(TRIAL, 31))
         self.assertEqual((health.usable, health.doubtful, health.share(31)), (True, False, FIRST_SHARE))
 
     def test_failed_trial(self) -> None:
@@ -94,9 +114,9 @@ class EjectionTests(SynchronousTestCase):
         for fail in (Health.failed, Health.erred):
             health = Health()
             health.eject(0, silent=True)
-            self.assertFalse(fail(health))
-            health.trying = True
-            self.assertTrue(fail(health))
+            health.trial = TRIAL
+            self.assertFalse(fail(health, OTHER))
+            self.assertTrue(fail(health, TRIAL))
 
     def test_longer_each_time(self) -> None:
         """30 s, 60 s, and so on, 300 s at most."""
@@ -109,8 +129,8 @@ class EjectionTests(SynchronousTestCase):
             health = Health()
             for _ in range(3):
                 health.eject(0, silent=True)
-            health.trying = True
-            health.succeeded(1000)
+            health.trial = TRIAL
+            health.succeeded(TRIAL, 1000)
             self.assertEqual(health.eject(1000 + well, silent=False), expected, well)
 
 
@@ -131,30 +151,34 @@ class Life(RuleBasedStateMachine):
         before = self.health.up
         assert self.health.probed(good, self.now) is (self.health.up is not before)
 
-    @rule(error=st.booleans())
-    def bad(self, error: bool) -> None:
-        if self.health.erred() if error else self.health.failed():
+    @rule(error=st.booleans(), request=st.sampled_from((TRIAL, OTHER)))
+    def bad(self, error: bool, request: object) -> None:
+        if self.health.erred(request) if error else self.health.failed(request):
             seconds = self.health.eject(self.now, not error)
             assert RULES.time <= seconds <= RULES.max_time
             assert not self.health.due(self.now + seconds - 0.001)
             assert self.health.due(self.now + seconds + 0.001)
 
+    @rule(request=st.sampled_from((TRIAL, OTHER)))
+    def good(self, request: object) -> None:
+        tried = self.health.trial is request
+        assert self.health.succeeded(request, self.now) is tried
+
     @rule()
-    def good(self) -> None:
-        trying = self.health.trying
-        assert self.health.succeeded(self.now) is trying
+    def whole(self) -> None:
+        self.health.completed()
 
     @rule()
     def trial(self) -> None:
         if self.health.due(self.now):
-            self.health.trying = True
+            self.health.trial = TRIAL
 
     @invariant()
     def sane(self) -> None:
         health = self.health
         assert health.usable is (health.up and not health.ejected)
         assert not (health.silent and health.usable)
-        assert health.ejected or not health.trying
+        assert health.ejected or health.trial is None
         assert health.doubtful or not health.ejected
         assert FIRST_SHARE <= health.share(self.now) <= 1
 

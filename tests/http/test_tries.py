@@ -198,7 +198,7 @@ class EjectionTests(RetryCase):
         self.patch(self.pair, "choose", Cluster.choose.__get__(self.pair))
         self.clients.append(self.gateway.connect())
         self.clients[-1].send(ask("/two", method=method))
-        self.assertTrue(self.origin.health.trying)
+        self.assertIsNotNone(self.origin.health.trial)
         return self.origin.wires[-1]
 
     def test_ejected(self) -> None:
@@ -225,13 +225,23 @@ class EjectionTests(RetryCase):
             self.origin.wires[-1].leave()
         self.assertFalse(self.origin.health.doubtful)
 
+    def cut(self, wire: Wire) -> None:
+        """An answer that begins well, and ends too early."""
+        wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nh")
+        wire.leave()
+
     def test_bodies_that_are_cut(self) -> None:
-        """They are."""
-        for _ in range(5):
-            (wire,) = self.ask()
-            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nh")
-            wire.leave()
-        self.assertFalse(self.origin.health.ejected)  # each began well
+        """They are, however well each began."""
+        for ejected in [False] * 4 + [True]:
+            self.cut(self.ask()[0])
+            self.assertIs(self.origin.health.ejected, ejected)
+
+    def test_whole_answers_between(self) -> None:
+        """They are no row then."""
+        for _ in range(9):
+            self.cut(self.ask()[0])
+            self.ask()[0].send(OK)
+        self.assertFalse(self.origin.health.ejected)
 
     def test_trial(self) -> None:
         """A good answer brings it back."""
@@ -243,18 +253,30 @@ class EjectionTests(RetryCase):
         wire = self.trial()
         wire.send(ERROR)
         self.answer_all()
-        self.assertEqual((self.statuses(), wire.ended, self.origin.health.trying), ([200], "cut", False))
+        self.assertEqual((self.statuses(), wire.ended, self.origin.health.trial), ([200], "cut", None))
 
     def test_trial_that_cannot_be_repeated(self) -> None:
         """The error is the answer."""
         self.trial("POST").send(ERROR)
         self.assertEqual((self.statuses(), self.other.wires), ([503], []))
 
+    def test_old_requests_during_the_trial(self) -> None:
+        """What was under way before says nothing, well or ill, and does not end the trial."""
+        self.gateway.leaf.first_byte_timeout = 90
+        well, ill = self.ask(2, "POST")
+        wire, trial = self.trial(), self.origin.health.trial
+        well.send(OK)
+        ill.leave()
+        self.assertEqual(self.statuses(), [200, 502])
+        self.assertEqual((self.origin.health.trial, self.origin.health.ejected), (trial, True))
+        wire.send(OK)
+        self.assertFalse(self.origin.health.ejected)
+
     def test_trial_whose_client_leaves(self) -> None:
         """The next request is the trial."""
         self.trial()
         self.clients[-1].leave()
-        self.assertEqual((self.origin.health.trying, self.origin.health.ejected), (False, True))
+        self.assertEqual((self.origin.health.trial, self.origin.health.ejected), (None, True))
 
 
 class LimitTests(ProxyTestCase):

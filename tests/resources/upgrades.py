@@ -46,7 +46,7 @@ class FakeInstance:
         self.port = 3003
         self.authority = b"mcp.internal:3003"
         self.active = 0
-        self.weight = 1.0
+        self.weight, self.priority = 1.0, 0
         self.health = Health()
         self.idle: list[UpstreamConnection] = []
         self.attempts: list[Deferred[UpstreamConnection]] = []

@@ -282,7 +282,7 @@ class ServiceTests(DiscoveryCase):
         """Each with its port; its addresses share its weight."""
         self.targets((1, 3, 81, "a.internal"), (1, 4, 82, "b.internal"))
         self.discovery.start()
-        expected = [Found("192.0.2.1", 81, 3.0), Found("192.0.2.2", 82, 2.0), Found("2001:db8::2", 82, 2.0)]
+        expected = [Found("192.0.2.1", 81, 3.0, 1), Found("192.0.2.2", 82, 2.0, 1), Found("2001:db8::2", 82, 2.0, 1)]
         self.assertEqual(self.told, [expected])
 
     def test_weights_alone(self) -> None:
@@ -291,19 +291,33 @@ class ServiceTests(DiscoveryCase):
         self.discovery.start()
         self.targets((1, 5, 81, "a.internal"))
         self.clock.advance(60)
-        self.assertEqual(self.told[1:], [[Found("192.0.2.1", 81, 5.0)]])
+        self.assertEqual(self.told[1:], [[Found("192.0.2.1", 81, 5.0, 1)]])
 
     def test_weight_of_nothing(self) -> None:
         """Is a little one."""
         self.targets((1, 0, 81, "a.internal"), (1, 10, 82, "a.internal"))
         self.discovery.start()
-        self.assertEqual(self.told, [[Found("192.0.2.1", 81, 0.1), Found("192.0.2.1", 82, 10.0)]])
+        self.assertEqual(self.told, [[Found("192.0.2.1", 81, 0.1, 1), Found("192.0.2.1", 82, 10.0, 1)]])
 
     def test_priorities(self) -> None:
-        """The best one that has any instance at all."""
-        self.targets((1, 1, 81, "gone.internal"), (3, 1, 83, "b.internal"), (2, 1, 82, "a.internal"))
+        """All are told, the best first; an instance that is there twice has the better one."""
+        self.targets(
+            *((1, 1, 81, "gone.internal"), (3, 1, 83, "b.internal"), (2, 1, 82, "a.internal"), (4, 9, 82, "a.internal"))
+        )
         self.discovery.start()
-        self.assertEqual(self.told, [[Found("192.0.2.1", 82, 1.0)]])
+        self.assertEqual(
+            self.told,
+            [[Found("192.0.2.1", 82, 1.0, 2), Found("192.0.2.2", 83, 0.5, 3), Found("2001:db8::2", 83, 0.5, 3)]],
+        )
+
+    def test_too_many(self) -> None:
+        """The best ones are taken."""
+        names = [f"t{number}.internal" for number in range(MOST)]
+        for number, name in enumerate(names):
+            self.names.has(name, *addresses(f"198.51.100.{number}"))
+        self.targets(*((2, 1, 81, name) for name in names[1:]), (1, 1, 81, names[0]), (1, 1, 82, "a.internal"))
+        self.discovery.start()
+        self.assertEqual([each.priority for each in self.told[0]], [1, 1] + [2] * (MOST - 2))
 
     def test_none(self) -> None:
         """A service that says it is not there, and one whose targets have no address or no port."""

@@ -24,6 +24,7 @@ class HealthCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
         self.chance = 0.5
+        self.request: Any = object()
         self.instances = [
             Instance(self.reactor, f"http://192.0.2.{number}", rules=RULES) for number in range(1, self.count + 1)
         ]
@@ -34,14 +35,17 @@ class HealthCase(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self.log)
 
     def chosen(self, count: int, tried: Instance | None = None) -> str:
-        """Where so many requests would go, in order of the number."""
-        request: Any = None
-        return "".join(sorted(self.cluster.choose(request, tried).host[-1] for _ in range(count)))
+        """Where so many requests would go, in order of the number; :attr:`request` is the last of them."""
+        hosts = []
+        for _ in range(count):
+            self.request = object()
+            hosts.append(self.cluster.choose(self.request, tried).host[-1])
+        return "".join(sorted(hosts))
 
     def eject(self, number: int, times: int = 5) -> None:
         """So many requests to an instance fail."""
         for _ in range(times):
-            self.health.failed(self.instances[number - 1])
+            self.health.failed(self.instances[number - 1], self.request)
 
     def probed(self, number: int, good: bool) -> None:
         self.health.probed(self.instances[number - 1], good, "no answer in time")
@@ -110,9 +114,9 @@ class EjectedTests(HealthCase):
     def test_errors(self) -> None:
         """Only those that say something of the instance count; the good answers between them, too."""
         for status in (500, 502, 501, 503, 504, 404, 500, 500):
-            self.health.answered(self.instances[0], status)
+            self.health.answered(self.instances[0], self.request, status)
         self.assertEqual(self.health.ejections, 0)
-        self.health.answered(self.instances[0], 503)
+        self.health.answered(self.instances[0], self.request, 503)
         self.assertEqual(self.chosen(2), "23")
         self.assertEqual(self.said(), ["core: 192.0.2.1:80 is ejected for 30 s: it answers 503"])
 
@@ -127,8 +131,12 @@ class EjectedTests(HealthCase):
         """One request at a time, and its good answer brings the instance back, slowly."""
         self.eject(1)
         self.reactor.advance(30)
-        self.assertEqual([self.chosen(1), self.chosen(2)], ["1", "23"])
-        self.health.answered(self.instances[0], 200)
+        self.assertEqual(self.chosen(1), "1")
+        trial = self.request
+        self.assertEqual(self.chosen(2), "23")
+        self.health.answered(self.instances[0], self.request, 200)
+        self.assertTrue(self.instances[0].health.ejected)
+        self.health.answered(self.instances[0], trial, 200)
         self.assertEqual(self.chosen(2), "23")
         self.chance = 0
         self.assertIn("1", self.chosen(3))
@@ -151,7 +159,7 @@ class EjectedTests(HealthCase):
         self.reactor.advance(30)
         self.assertEqual(self.chosen(2, self.instances[1]), "33")
         self.chosen(1)
-        self.health.answered(self.instances[0], 200)
+        self.health.answered(self.instances[0], self.request, 200)
         self.assertIn("1", self.chosen(2, self.instances[1]))
 
     def test_only_what_is_ejected_is_up(self) -> None:
@@ -177,6 +185,52 @@ class EjectedTests(HealthCase):
         self.probed(3, False)
         self.assertFalse(self.health.others(first))
         self.assertTrue(self.health.others(self.instances[1]))
+
+
+class PriorityTests(HealthCase):
+    """The third instance stands in for the other two."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.instances[2].priority = 7
+        self.cluster.update(self.instances)
+
+    def test_the_best(self) -> None:
+        """It gets nothing as long as one of the others can be used."""
+        self.assertEqual(self.chosen(4), "1122")
+        self.assertFalse(self.health.troubled)
+        self.assertEqual(self.chosen(4), "1122")
+        self.probed(1, False)
+        self.assertEqual(self.chosen(2), "22")
+
+    def test_none_of_the_best(self) -> None:
+        """It gets everything, until one of them is back: then what a slow start leaves."""
+        self.probed(1, False)
+        self.eject(2)
+        self.assertEqual((self.chosen(2), self.health.ejections), ("33", 1))
+        self.probed(1, True)
+        self.assertEqual(self.chosen(2), "33")
+        self.chance = 0.05
+        self.assertEqual(self.chosen(2), "11")
+        self.reactor.advance(10)
+        self.chance = 0.99
+        self.assertEqual(self.chosen(2), "11")
+
+    def test_second_tries(self) -> None:
+        """They go to another one of the best, or to it where there is none."""
+        self.assertEqual(self.chosen(2, self.instances[0]), "22")
+        self.probed(2, False)
+        self.assertEqual(self.chosen(2, self.instances[0]), "33")
+        self.assertTrue(self.health.others(self.instances[0]))
+
+    def test_trials(self) -> None:
+        """Nobody takes the risk of its trial while it is not needed; it is needed when the others are gone."""
+        self.eject(3)
+        self.reactor.advance(30)
+        self.assertEqual(self.chosen(2), "12")
+        self.probed(1, False)
+        self.probed(2, False)
+        self.assertEqual((self.chosen(1), self.instances[2].health.trial is self.request), ("3", True))
 
 
 class AloneTests(HealthCase):
