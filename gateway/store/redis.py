@@ -73,7 +73,7 @@ class RedisStore:
         self._clock = clock
         self._name = address.name
         self._prefix = prefix
-        self._window = round(window * 1000)
+        self._arguments = round(window * 1000), BLACKLIST, prefix
         self._timeout = timeout
         self._stand_in = stand_in
         self.round_trips = self.asks = self.errors = 0
@@ -117,7 +117,7 @@ class RedisStore:
             return self._instead(token_id, bucket)
         answer: Deferred[Verdict] = Deferred()
         waiting.append(answer)
-        self._keys += (BLACKLIST + token_id if token_id else "", self._prefix + bucket if bucket else "")
+        self._keys += (BLACKLIST + token_id, self._prefix + bucket)
         return answer
 
     def ping(self) -> Deferred[bool]:
@@ -158,10 +158,10 @@ class RedisStore:
     def _transmit(self, command: str, script: str | bytes) -> None:
         keys, link = self._asked_keys, self._link
         try:
-            packed = _pack(command, script, len(keys), *keys, self._window)
+            packed = _pack(command, script, len(keys), *keys, *self._arguments)
         except UnicodeEncodeError:  # JSON can spell half a surrogate pair
             packed = _pack(
-                command, script, len(keys), *(key.encode("utf-8", "surrogatepass") for key in keys), self._window
+                command, script, len(keys), *(key.encode("utf-8", "surrogatepass") for key in keys), *self._arguments
             )
         self._sent_at = self._clock.seconds()
         self.round_trips += 1
@@ -237,7 +237,8 @@ class RedisStore:
             self.errors += 1
             for answer, token, counter in zip([*asked, *waiting], keys[::2], keys[1::2], strict=True):
                 try:
-                    verdict = self._stand_in.answer(token[len(BLACKLIST) :], counter)
+                    bucket = "" if counter == self._prefix else counter
+                    verdict = self._stand_in.answer(token[len(BLACKLIST) :], bucket)
                 except Unavailable:
                     answer.errback()
                 else:
@@ -263,7 +264,7 @@ class RedisStore:
         elif self._asked is None:
             probe: Deferred[Verdict] = Deferred()
             probe.addErrback(lambda _: None)
-            self._asked, self._asked_keys = [probe], ["", self._prefix + PROBE]
+            self._asked, self._asked_keys = [probe], [BLACKLIST, self._prefix + PROBE]
             self._asked_since = self._clock.seconds()
             if self._watch is None:
                 self._watch = self._clock.callLater(self._timeout, self._look)

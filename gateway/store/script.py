@@ -4,12 +4,13 @@ from typing import Final
 
 ASK: Final = b"""
 local call, window, answer = redis.call, tonumber(ARGV[1]), {}
+local no_token, nobody = ARGV[2], ARGV[3]
 for i = 1, #KEYS, 2 do
     local token, counter = KEYS[i], KEYS[i + 1]
     local hits, left = 0, 0
-    if token ~= '' and call('EXISTS', token) == 1 then
+    if token ~= no_token and call('EXISTS', token) == 1 then
         hits = -1
-    elseif counter ~= '' then
+    elseif counter ~= nobody then
         left = call('PTTL', counter)
         if left > 0 then
             hits = call('INCR', counter)
@@ -22,9 +23,10 @@ for i = 1, #KEYS, 2 do
 end
 return answer
 """
-"""KEYS holds pairs: the key that is there when the token is revoked, and the counter of the client; ``""`` asks about
-none. ARGV[1] is the window in milliseconds. The answer is flat, two integers a pair: the hits of the counter (-1 when
-the token is revoked, and nothing was counted) and the milliseconds its window has left."""
+"""KEYS holds pairs: the key that is there when the token is revoked, and the counter of the client. ARGV[1] is the
+window in milliseconds; ARGV[2] and ARGV[3] stand among the keys for no token and for nobody: the prefixes alone, since
+an empty key would be forbidden to a user who may use these prefixes only. The answer is flat, two integers a pair: the
+hits of the counter (-1 when the token is revoked, and nothing was counted) and the milliseconds its window has left."""
 
 READ: Final = b"""
 local values, answer = redis.call('MGET', unpack(KEYS)), {}

@@ -22,7 +22,7 @@ from tests.integration.websockets import Peer, Upstream, connect
 
 CONFIG = """
 access_log = {{ path = "{log}" }}
-redis = {{ url = "redis://127.0.0.1:{valkey}/0", timeout = "1s" }}
+redis = {{ url = "redis://smartgate:password@127.0.0.1:{valkey}/0", timeout = "1s" }}
 jwt = {{ secret = "{secret}" }}
 api_keys = {{ enabled = true }}
 rate_limit = {{ roles = {{ user = "unlimited", batch = 1000 }} }}
@@ -61,10 +61,14 @@ STREAM = (
 
 
 class Pair:
-    """Everything, started once for all tests of a module, each of which has users of its own."""
+    """Everything, started once for all tests of a module, each of which has users of its own.
+
+    In Valkey the gateways may no more than the documents say they need.
+    """
 
     def __init__(self) -> None:
         self.valkey = Valkey()
+        self.valkey.add_user()
         self.core, self.events, self.sockets = Origin(), Origin(), Upstream()
         self.events.answer = STREAM  # and nothing after it
         self.logs = [Path(f"pair-{number}.log").resolve() for number in range(2)]

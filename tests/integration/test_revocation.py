@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 from tests.integration.pair import PairCase
 from tests.integration.processes import wait_for
@@ -54,6 +55,26 @@ class RevocationTests(PairCase):
         self.assertEqual(self.statuses(line), [200, 200])
         self.smartgate("revoke", "--user", "dora", "--for", "1h")
         self.answer_within(401, line)
+
+    def test_by_key(self) -> None:
+        """``smartgate revoke`` of an issuer's key, which none of these tokens names, harms nobody."""
+        self.assertIn("tokens of the key k1", self.smartgate("revoke", "--key", "k1", "--for", "1h"))
+        self.assertEqual(self.statuses(self.token("fay")), [200, 200])
+
+    def test_what_the_gateways_may(self) -> None:
+        """Valkey has refused nothing to the user that the documents tell to make, whatever the command."""
+        self.smartgate("ban", "203.0.113.7", "--for", "1h")
+        self.assertIn("203.0.113.7", self.smartgate("bans"))
+        saved = str(Path(self.mktemp()).absolute())
+        self.smartgate("state", "export", saved)
+        self.smartgate("unban", "203.0.113.7")
+        self.smartgate("state", "import", saved)
+        self.assertIn("203.0.113.7", self.smartgate("bans"))
+        self.smartgate("unban", "203.0.113.7")
+        log = self.pair.valkey.ask("ACL", "LOG")
+        self.assertEqual(log, [])
+        for gateway in self.pair.gateways:
+            self.assertNotIn("Redis does not", gateway.said())
 
     def test_logged(self) -> None:
         """What was cut is not logged as complete, and the log says why it ended."""

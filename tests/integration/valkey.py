@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import tempfile
@@ -12,7 +13,7 @@ from typing import Any, cast
 import hiredis
 from hiredis import pack_command
 
-from tests.integration.processes import free_port, server_binary, wait_for
+from tests.integration.processes import ROOT, free_port, server_binary, wait_for
 
 
 class Valkey:
@@ -67,6 +68,14 @@ class Valkey:
             while (reply := reader.gets()) is False:
                 reader.feed(client.recv(65536))
             return reply
+
+    def add_user(self) -> None:
+        """Add the user that docs/redis.md has for the gateways: ``smartgate``, whose password is ``password``."""
+        said = re.search(r"^(ACL SETUSER smartgate .*?)^```", (ROOT / "docs/redis.md").read_text(), re.M | re.S)
+        assert said is not None
+        reply = self.ask(*said[1].split())
+        if reply != "OK":
+            raise RuntimeError(f"the user of docs/redis.md was refused: {reply}")
 
     def signal(self, number: int) -> None:
         """Send it a signal: SIGSTOP makes it hang."""
