@@ -113,12 +113,18 @@ class Health:
         return 0 < self._rules.errors <= self._errors
 
     def succeeded(self, request: object, now: float) -> bool:
-        """The answer to a request has begun well; returns whether that has ended an ejection."""
+        """The answer to a request has begun well; returns whether that has ended an ejection.
+
+        Until an answer is whole, one more failure is enough for the next ejection then.
+        """
         if self.ejected and request is not self.trial:
             return False  # an old request of before
+        returns = self.ejected
         self._errors = 0
+        if returns:
+            self._failures = max(self._rules.failures - 1, 0)
         self.doubtful = self._failures > 0
-        if not self.ejected:
+        if not returns:
             return False
         self.ejected = False
         self.trial = None

@@ -107,7 +107,19 @@ class EjectionTests(SynchronousTestCase):
         self.assertFalse(health.succeeded(OTHER, 31))
         self.assertTrue(health.doubtful)
         self.assertTrue(health.succeeded(TRIAL, 31))
-        self.assertEqual((health.usable, health.doubtful, health.share(31)), (True, False, FIRST_SHARE))
+        self.assertEqual((health.usable, health.share(31)), (True, FIRST_SHARE))
+
+    def test_after_the_trial(self) -> None:
+        """One failure is enough, until an answer was whole."""
+        for whole in (False, True):
+            health = Health()
+            health.eject(0, silent=True)
+            health.trial = TRIAL
+            health.succeeded(TRIAL, 30)
+            self.assertTrue(health.doubtful)
+            if whole:
+                health.completed()
+            self.assertEqual((health.doubtful, health.failed(OTHER)), (not whole, not whole))
 
     def test_failed_trial(self) -> None:
         """One failure is enough, and old requests that fail meanwhile are none."""

@@ -1,7 +1,7 @@
 """An instance of a service as a process: answers its name. ``python -m tests.faults.instance PORT NAME HOST``.
 
-SIGUSR1 lets it answer 503 from then on, SIGUSR2 well again. ``/slow`` answers a byte every 50 ms, a hundred of them. Of
-each POST it says the path.
+``PUT /become/STATE`` lets it do from then on what STATES say. ``/public/slow`` answers a byte every 50 ms, a hundred of
+them. Of each POST it says the path.
 """
 
 from __future__ import annotations
@@ -9,12 +9,20 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import socket
+import struct
 import sys
 from pathlib import Path
 
 from tests.integration.processes import ROOT, Process, free_port
 
-WELL, ILL = b"200 OK", b"503 Service Unavailable"
+STATES = {
+    "well": "answers",
+    "ill": "answers 503",
+    "resetting": "resets the connection in place of an answer",
+    "truncating": "closes the connection in the middle of its answer",
+    "half-closing": "answers, and says that it will say no more",
+}
 
 
 class Instance:
@@ -44,6 +52,14 @@ class Instance:
         """As the configuration has it."""
         return f"http://{self.host}:{self.port}"
 
+    def become(self, state: str) -> None:
+        """Let it do from now on what STATES say."""
+        assert state in STATES
+        with socket.create_connection((self.host, self.port), 5) as connection:
+            connection.sendall(f"PUT /become/{state} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            while connection.recv(1024):
+                pass
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self._process.child.send_signal(number)
@@ -61,31 +77,45 @@ class Instance:
 
 
 async def _serve(port: int, name: bytes, host: str) -> None:
-    state = {"status": WELL}
+    state = "well"
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal state
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
                 await reader.readexactly(int(length[1]) if length else 0)
-                if b"/slow" in head.partition(b"\r\n")[0]:
+                target = head.split(b" ", 2)[1]
+                if target.startswith(b"/become/"):
+                    state = target.rpartition(b"/")[2].decode()
+                    writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+                    break
+                if target.startswith(b"/public/slow"):
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
                     for _ in range(100):
                         writer.write(b".")
                         await asyncio.sleep(0.05)
                 else:
                     if head.startswith(b"POST "):
-                        print(head.split(b" ", 2)[1].decode(), flush=True)
-                    status = state["status"]
-                    writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(name), name))
+                        print(target.decode(), flush=True)
+                    if state == "resetting":
+                        connection = writer.get_extra_info("socket")
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        writer.transport.abort()
+                        break
+                    status = b"503 Service Unavailable" if state == "ill" else b"200 OK"
+                    whole = name if state != "truncating" else name[:2]
+                    writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(name), whole))
+                    if state == "truncating":
+                        break
+                    if state == "half-closing" and writer.can_write_eof():
+                        writer.write_eof()
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
-            writer.close()
+            pass
+        writer.close()
 
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGUSR1, state.update, {"status": ILL})
-    loop.add_signal_handler(signal.SIGUSR2, state.update, {"status": WELL})
-    server = await asyncio.start_server(talk, host, port)
+    server = await asyncio.start_server(serve, host, port)
     await server.serve_forever()
 
 

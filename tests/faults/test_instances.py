@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 from tests.faults.instance import Instance
-from tests.faults.load import Load
+from tests.faults.load import NO_ANSWER, Load
 from tests.faults.platform import FaultCase
 from tests.integration.origin import Origin, reset
 from tests.integration.processes import wait_for
@@ -121,11 +121,11 @@ class ProbedTests(InstanceCase):
     def test_all_down(self) -> None:
         """When no probe is answered well, requests are tried all the same."""
         for instance in (self.first, self.second):
-            instance.signal(signal.SIGUSR1)
+            instance.become("ill")
         wait_for(lambda: self.metric("smartgate_upstream_up") == 0, "both are down")
         self.assertEqual(self.ask(), 503)
         for instance in (self.first, self.second):
-            instance.signal(signal.SIGUSR2)
+            instance.become("well")
         wait_for(lambda: self.metric("smartgate_upstream_up") == 2, "both are up")
         for instance in (self.first, self.second):
             instance.kill()
@@ -145,20 +145,64 @@ class ErrorTests(InstanceCase):
         """Three bad answers in a row, and it gets no more requests; its later trials cost nobody anything."""
         with Load(self.port, "/public/x") as load:
             self.both(load)
-            self.first.signal(signal.SIGUSR1)
+            self.first.become("ill")
             self.more(load, 400)
             ill = load.statuses()[503]
             self.assertGreaterEqual(ill, 3)
             self.assertLessEqual(ill, 3 + 3)  # the third ejects it; three other clients may have one under way
             tried = time.monotonic() + 1
             wait_for(lambda: len(load.outcomes(tried)) > 100, "trials")
-            self.first.signal(signal.SIGUSR2)
+            self.first.become("well")
             self.used_again(load)
         self.assertEqual(load.statuses(), Counter({200: len(load.outcomes()) - ill, 503: ill}))
 
 
-class CutTests(FaultCase):
-    """Instances that break off what they began."""
+class CutTests(InstanceCase):
+    """One of two instances breaks off what it began."""
+
+    def until_ejected(self, load: Load, state: str) -> None:
+        """The first instance is in this state, until it was ejected for it and some of its trials have gone wrong."""
+        self.both(load)
+        self.first.become(state)
+        wait_for(lambda: self.metric("smartgate_upstream_ejections_total") >= 3, "ejections", 30)
+        self.first.become("well")
+        self.used_again(load)
+
+    def test_reset_before_the_answer(self) -> None:
+        """No idempotent request fails."""
+        with Load(self.port, "/public/x") as load:
+            self.until_ejected(load, "resetting")
+        self.assertEqual(set(load.statuses()), {200})
+
+    def test_posts_are_never_sent_twice(self) -> None:
+        """Those whose connection is reset are answered 502, and none is served by both."""
+        with Load(self.port, "/public/x", method="POST") as load:
+            self.until_ejected(load, "resetting")
+        self.assertEqual(set(load.statuses()), {200, 502})
+        served = Counter((self.first.said() + self.second.said()).split())
+        self.assertEqual((set(served.values()), len(served)), ({1}, len(load.outcomes())))
+
+    def test_truncated_bodies(self) -> None:
+        """None is finished in order: its client's connection is cut. After five in a row the instance gets no more."""
+        with Load(self.port, "/public/x") as load:
+            self.until_ejected(load, "truncating")
+        self.assertEqual(set(load.statuses()), {200, NO_ANSWER})
+        ejections = self.metric("smartgate_upstream_ejections_total")
+        # Five in a row, and what three other clients have under way; then one for each trial, and the same three.
+        self.assertLessEqual(load.statuses()[NO_ANSWER], 5 + 3 + (ejections - 1) * 4)
+
+    def test_half_closed(self) -> None:
+        """A whole answer before it is one, and nothing is asked on that connection any more."""
+        with Load(self.port, "/public/x") as load:
+            self.both(load)
+            self.first.become("half-closing")
+            self.more(load, 600)
+            self.both(load)
+        self.assertEqual(set(load.statuses()), {200})
+
+
+class AloneTests(FaultCase):
+    """An upstream of one instance: nobody else can be asked."""
 
     def setUp(self) -> None:
         self.origin = Origin()
@@ -166,14 +210,14 @@ class CutTests(FaultCase):
         self.gateway(f"http://127.0.0.1:{self.origin.port}", upstream=QUICK)
 
     def test_reset_before_the_answer(self) -> None:
-        """An instance that resets every connection is answered for with 502."""
+        """It is answered for with 502."""
         client = self.client()
         self.origin.plan([reset], [reset], [reset])
         client.send(b"GET /public/x HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual(client.answer().status, 502)
 
     def test_truncated_bodies(self) -> None:
-        """A body that ends early is never finished in order: the client's connection is cut."""
+        """With a length and chunked, by a reset and by a close."""
         for begun in (
             b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
@@ -185,13 +229,57 @@ class CutTests(FaultCase):
                 self.assertRaises((EOFError, ConnectionError), client.answer)
 
     def test_half_closed(self) -> None:
-        """An instance that sends no more after its answer is fine; before it, it has failed."""
+        """After its answer that is fine; before it, it has failed."""
         client = self.client()
         half = lambda connection: connection.shutdown(socket.SHUT_WR)  # noqa: E731
         self.origin.plan([b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", half], [half], [half], [half])
         for status in (200, 502):
             client.send(b"GET /public/x HTTP/1.1\r\nHost: x\r\n\r\n")
             self.assertEqual(client.answer().status, status)
+
+
+class LimitTests(FaultCase):
+    """An upstream that is asked for more than its limits allow."""
+
+    def setUp(self) -> None:
+        self.instance = Instance("service")
+        self.addCleanup(self.instance.stop)
+
+    def held(self, limits: str) -> Load:
+        """What a load of eight clients gets while two downloads take up an upstream with these limits, and after them.
+
+        :returns: the load, which is over; ``began`` is when both downloads were under way.
+        """
+        self.gateway(self.instance.url, upstream=f'connect_timeout = "300ms"\nlimits = {limits}')
+        clients = [self.client() for _ in range(2)]
+        for client in clients:
+            client.send(b"GET /public/slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.until(b"\r\n\r\n")
+        with Load(self.port, "/public/x", clients=8, pause=0.02) as load:
+            wait_for(lambda: len(load.outcomes()) > 200, "refusals")
+            self.assertEqual(set(load.statuses()), {503})
+            for client in clients:
+                client.socket.close()
+            wait_for(lambda: load.statuses()[200] > 100, "answers")
+        self.assertEqual(set(load.statuses()), {200, 503})
+        return load
+
+    def test_connections(self) -> None:
+        """Two may wait for one, for ``connect_timeout``; all others hear at once when to come again."""
+        load = self.held("{ connections = 2, pending = 2 }")
+        refused = [outcome.seconds for outcome in load.outcomes() if outcome.status == 503]
+        waited = [seconds for seconds in refused if seconds > 0.25]
+        self.assertLess(max(refused), 1.5)
+        self.assertGreater(len(waited), 0)
+        self.assertLess(len(waited), len(refused) / 4)
+        self.assertEqual(self.metric("smartgate_upstream_refused_total"), len(refused))
+
+    def test_requests(self) -> None:
+        """Above them nobody waits."""
+        load = self.held("{ requests = 2 }")
+        refused = [outcome.seconds for outcome in load.outcomes() if outcome.status == 503]
+        self.assertLess(sorted(refused)[len(refused) // 2], 0.1)
+        self.assertEqual(self.metric("smartgate_upstream_refused_total"), len(refused))
 
 
 class FullTests(FaultCase):
