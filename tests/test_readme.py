@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
 from bench.readme import README, RESULTS, updated
@@ -29,3 +30,14 @@ class ReadmeTests(SynchronousTestCase):
         """No document can only be found by looking for it."""
         listed = set(re.findall(r"\(docs/(\S+?\.md)\)", TEXT))
         self.assertEqual(listed, {path.name for path in (ROOT / "docs").glob("*.md")})
+
+    def test_what_shows_reliability(self) -> None:
+        """Each test that docs/reliability.md names is there, in the last column of every row."""
+        rows = re.findall(r"^\|(.*)\|$", (ROOT / "docs/reliability.md").read_text(), re.M)
+        shown = [row.rpartition("|")[2] for row in rows if not re.search("shown by|---", row)]
+        self.assertGreater(len(shown), 30)
+        for names in shown:
+            named = re.findall(r"`([a-z][\w.]+)`", names)
+            self.assertTrue(named, names)
+            for name in named:
+                namedAny(f"tests.{name}")
