@@ -41,7 +41,7 @@ def revoke(chosen: argparse.Namespace, settings: Settings) -> str:
     async def write(records: IRecords, _: Told) -> None:
         await records.put(record, "1", life)
 
-    with_records(settings, record, write)
+    with_records(settings, (), write)  # nothing is to be known first: one server of several is enough
     return f"Revoked until {written(time.time() + life)}: {told}"
 
 

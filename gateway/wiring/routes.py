@@ -84,7 +84,8 @@ class Routes:
             guards.append(AddressGuard(Networks(route.allow), Networks(route.deny)))
         guards.append(SizeGuard(route.max_body or settings.server.max_body))
         guards += self._identity.guards(route.auth)
-        guards.append(AdmitGuard(self._store, Limits(rate.default, rate.roles, rate.window), route.rate_limit))
+        limits, sure = Limits(rate.default, rate.roles, rate.window), settings.redis.revocation_on_failure == "closed"
+        guards.append(AdmitGuard(self._store, limits, route.rate_limit, sure))
         if route.roles is not None or route.methods:
             guards.append(AuthorizeGuard(route.roles, route.methods))
         cluster, proxying, report = self._clusters[route.upstream], self._proxying(route), self._metrics.upstream_failed

@@ -22,7 +22,7 @@ listen = ["tcp:{port}:interface=127.0.0.1"]
 admin = "tcp:{admin}:interface=127.0.0.1"
 workers = 0
 [redis]
-url = "{redis}"
+url = {redis}
 [jwt]
 secret = "{secret}"
 [rate_limit]
@@ -53,7 +53,7 @@ class FaultCase(SynchronousTestCase):
     """Starts a gateway, and ends it with the test."""
 
     def gateway(
-        self, *instances: str, redis: str = "memory:", upstream: str = "", servers: tuple[str, ...] = ()
+        self, *instances: str, redis: str | list[str] = "memory:", upstream: str = "", servers: tuple[str, ...] = ()
     ) -> int:
         """The port of a new gateway with these instances.
 
@@ -63,15 +63,15 @@ class FaultCase(SynchronousTestCase):
         if instances:
             upstream = f"instances = {json.dumps(instances)}\n{upstream}"
         self.port, self.admin = free_port(), free_port()
-        config = CONFIG.format(
+        self.config = CONFIG.format(
             port=self.port,
             admin=self.admin,
-            redis=redis,
+            redis=json.dumps(redis),
             secret=SECRET,
             servers=json.dumps(servers),
             upstream=upstream,
         )
-        self.process = start_gateway(config, self.port)
+        self.process = start_gateway(self.config, self.port)
         self.addCleanup(self.process.stop)
         return self.port
 

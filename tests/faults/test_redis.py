@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from gateway.core.ring import Ring
+from gateway.store.address import Address
 from tests.faults.instance import Instance
 from tests.faults.load import Load
 from tests.faults.platform import FaultCase, bearer
@@ -128,3 +133,63 @@ class RedisTests(RedisCase):
             restart()
             wait_for(lambda: len(load.outcomes(began)) > 300, "requests after")
         self.assertEqual(set(load.statuses()), {200})
+
+
+class SeveralServersTests(FaultCase):
+    """Two servers that share the keys, of which the first one breaks."""
+
+    def setUp(self) -> None:
+        self.servers = [Valkey(), Valkey()]
+        for server in self.servers:
+            self.addCleanup(server.stop)
+        instance = Instance("service")
+        self.addCleanup(instance.stop)
+        urls = [f"redis://127.0.0.1:{server.port}/0" for server in self.servers]
+        self.ring = Ring([Address.parse(url).name for url in urls])
+        self.gateway(instance.url, redis=urls)
+        wait_for(lambda: self.ready()[0] == 200, "Redis")
+
+    def of(self, server: int, key: str) -> str:
+        """A name whose key, which has ``{}`` in its place, is on a server."""
+        return next(name for name in map("u{}".format, range(1000)) if self.ring.server(key.format(name)) == server)
+
+    def ask(self, subject: str) -> int:
+        """The status of a request of a user, who may ask 20 times."""
+        with Client(self.port) as client:
+            client.send(f"GET /api/x HTTP/1.1\r\nHost: x\r\n{bearer(subject, 'user')}\r\n\r\n".encode())
+            return client.answer().status
+
+    def smartgate(self, *arguments: str) -> int:
+        """The exit status of the command."""
+        config = Path(self.mktemp())
+        config.write_text(self.config)
+        command = [str(Path(sys.executable).parent / "smartgate"), *arguments, "--config", str(config)]
+        return subprocess.run(command, capture_output=True, timeout=30).returncode
+
+    def test_one_hangs(self) -> None:
+        """Its keys alone are counted here; what was revoked stays so, and more can be where its key is on the other."""
+        thief = self.of(0, "blacklist:{}")
+        self.servers[0].ask("SET", f"blacklist:{thief}", "1")
+        wait_for(lambda: self.ask(thief) == 401, "the revocation")
+        users = [self.of(0, "rl:user:{}"), self.of(1, "rl:user:{}")]
+        seen = {user: [self.ask(user) for _ in range(10)] for user in users}
+        with Load(self.port, "/api/x", bearer("ann")) as load:
+            wait_for(lambda: len(load.outcomes()) > 100, "requests before")
+            self.servers[0].signal(signal.SIGSTOP)
+            stopped = time.monotonic()
+            wait_for(lambda: self.ready() == (200, {**self.ready()[1], "status": "degraded"}), "it is missed")
+            for user in users:
+                seen[user] += [self.ask(user) for _ in range(15)]
+            self.assertEqual(self.ask(thief), 401)
+            asked = time.monotonic()  # before the commands below take the processor
+            late = {server: self.of(server, "blacklist:{}x") + "x" for server in (0, 1)}
+            self.assertEqual([self.smartgate("revoke", "--jti", late[server]) for server in (0, 1)], [1, 0])
+            wait_for(lambda: self.ask(late[1]) == 401, "the revocation")
+            self.servers[0].signal(signal.SIGCONT)
+            wait_for(lambda: self.ready()[1]["status"] == "ready", "it is back")
+            self.assertEqual(self.smartgate("revoke", "--jti", late[0]), 0)
+            wait_for(lambda: self.ask(late[0]) == 401, "the revocation")
+        self.assertEqual(set(load.statuses()), {200})
+        self.assertLess(load.slowest(stopped, asked), load.slowest(0, stopped) + SLOWER)
+        for user in users:
+            self.assertEqual((seen[user].count(200), seen[user].count(429)), (20, 5), user)

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from gateway.core.errors import RateLimited, Unauthorized
+from gateway.core.errors import RateLimited, Unauthorized, Unavailable
 from gateway.core.limits import Limits
 from gateway.core.revocations import Revocations
 from gateway.core.tokens import Claims
@@ -126,6 +126,19 @@ class AdmitGuardTests(SynchronousTestCase):
         self.assertIsInstance(error, Unauthorized)
         self.assertTrue(error.fields[0].startswith(b'WWW-Authenticate: Bearer error="invalid_token"'))
         self.assertEqual((request.answer_fields, len(self.store)), ([], 0))
+
+    def test_sure(self) -> None:
+        """Where it must be sure, nobody passes without Redis whose token has no id to ask about; guests do."""
+        self.patch(MemoryStore, "degraded", True)
+        guard = AdmitGuard(self.store, self.limits, counts=True, sure=True)
+        self.assertRaises(Unavailable, self.outcome, guard, FakeRequest("user", claims("user", "")))
+        key = replace(claims("user", ""), api_key="digest", limit=9)
+        self.assertRaises(Unavailable, self.outcome, guard, FakeRequest("user", key))
+        self.assertIsNone(self.outcome(guard, FakeRequest()))
+        self.assertIsNone(self.outcome(guard, FakeRequest("user", claims("user"))))  # the store has the say
+        self.assertIsNone(self.outcome(self.guard(), FakeRequest("user", claims("user", ""))))
+        self.patch(MemoryStore, "degraded", False)
+        self.assertIsNone(self.outcome(guard, FakeRequest("user", claims("user", ""))))
 
     def test_nothing_to_ask(self) -> None:
         """A guest, or a token without a name, on a route that does not count passes at once."""
