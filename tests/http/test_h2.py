@@ -8,13 +8,15 @@ from twisted.internet.interfaces import IHandshakeListener, IProtocolNegotiation
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from gateway.core.errors import Forbidden
+from gateway.core.errors import Forbidden, GatewayError, Unauthorized
 from gateway.core.h2_frames import Allowance
+from gateway.core.tokens import Claims
 from gateway.http import h2
 from gateway.http.channel import HTTPChannel
 from gateway.http.h2_wire import STREAMS, TABLE, WINDOW
 from gateway.http.request import Request
 from gateway.http.site import Limits
+from gateway.http.sweep import PERIOD, Sweep
 from tests.http.h2_client import Client, H2Wire, frame
 from tests.http.test_h2_stream import INTERNAL_ERROR, LARGE, H2TestCase
 from tests.http.wire import ByHand, Echo, Gateway, ask, read_answers
@@ -446,3 +448,28 @@ class FloodTests(EndedTestCase):
         self.assertEqual(client.ask((b"x", b"a" * 1100)).code, "HEADERS_TOO_LARGE")
         client.headers([(b":method", b"GET"), (b"x", b"a" * 2700)])
         self.assertEqual(self.ended(client), ENHANCE_YOUR_CALM)
+
+
+class RevokedTests(H2TestCase):
+    """Streams of one connection whose tokens were revoked."""
+
+    def test_they_end(self) -> None:
+        """One that has begun is reset, one that has not gets 401; others on the connection go on."""
+
+        def refusal(claims: Claims) -> GatewayError | None:
+            return Unauthorized() if claims.subject == "ann" else None
+
+        sweep = Sweep(self.gateway.clock, refusal)
+        sweep.channels = self.gateway.site.channels
+        begun, waiting, other = (self.client.whole(f"/a/{number}") for number in range(3))
+        for request, subject in zip(self.client.channel.answering, ("ann", "ann", "bob"), strict=True):
+            request.claims = Claims(subject, "user", "", 0.0, 1e9)
+        self.origin.wires[0].send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        self.assertEqual(self.client.answer(begun).body, b"hello")
+        sweep.soon()
+        self.gateway.after(PERIOD)
+        self.assertEqual((self.client.answer(begun).reset, self.client.answer(begun).ended), (INTERNAL_ERROR, False))
+        self.assertEqual(self.client.answer(waiting).status, 401)
+        self.assertEqual([wire.ended for wire in self.origin.wires], ["cut", "cut", ""])
+        self.origin.wires[2].send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        self.assertEqual((self.client.answer(other).status, self.client.answer(other).body), (200, b"ok"))

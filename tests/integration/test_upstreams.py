@@ -6,25 +6,30 @@ import atexit
 import json
 import socket
 import ssl
+import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jwt
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Authority
 from tests.integration.client import Client
 from tests.integration.origin import Origin, close, talk
-from tests.integration.processes import free_port, start_gateway, wait_for
+from tests.integration.processes import SECRET, free_port, start_gateway, wait_for
 
 HEAD = """
 access_log = {{ path = "" }}
 redis = {{ url = "memory:" }}
+jwt = {{ secret = "{secret}" }}
 [server]
 listen = ["tcp:{port}:interface=127.0.0.1"]
 admin = ""
 workers = 0
+trusted_proxies = ["127.0.0.1/32"]
 """
 
 UPSTREAM = """
@@ -35,7 +40,7 @@ instances = [{instances}]
 [[routes]]
 prefix = "/{name}"
 upstream = "{name}"
-auth = "none"
+auth = "optional"
 rate_limit = false
 """
 
@@ -48,6 +53,16 @@ class Platform(NamedTuple):
     second: Origin
     silent: Origin
     verified: Origin
+
+
+def listed(instances: Sequence[Any]) -> str:
+    """Instances as a configuration has them."""
+    return ", ".join(
+        json.dumps(each)
+        if isinstance(each, str)
+        else "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in each.items()) + " }"
+        for each in instances
+    )
 
 
 def answer(body: bytes) -> bytes:
@@ -93,7 +108,7 @@ def platform() -> Platform:
     both = [f"http://127.0.0.1:{origin.port}" for origin in (first, second)]
     trust = f'ca_file = "{directory / "ours.pem"}"'
     port = free_port()
-    config = HEAD.format(port=port)
+    config = HEAD.format(port=port, secret=SECRET)
     for name, instances, options in (
         ("verified", [f"https://localhost:{verified.port}"], trust),
         ("misnamed", [f"https://127.0.0.1:{verified.port}"], trust),
@@ -102,12 +117,17 @@ def platform() -> Platform:
         ("mute", [f"https://127.0.0.1:{silent.port}"], 'connect_timeout = "300ms"'),
         ("turns", both, 'balance = "round-robin"'),
         ("least", both, 'balance = "least-requests"'),
+        ("two", both, 'balance = "power-of-two"'),
+        ("by-header", both, 'balance = "hash"\nhash_on = "header:X-Session"'),
+        ("by-cookie", both, 'balance = "hash"\nhash_on = "cookie:sid"'),
+        ("by-client", both, 'balance = "hash"\nhash_on = "client"'),
+        ("by-user", both, 'balance = "hash"\nhash_on = "user"'),
+        ("weighted", [{"url": both[0], "weight": 3}, both[1]], 'balance = "round-robin"'),
         ("half", [both[0], f"http://127.0.0.1:{free_port()}"], 'balance = "round-robin"'),
         ("silent", [f"http://127.0.0.1:{silent.port}"], 'first_byte_timeout = "300ms"'),
         ("deaf", [f"http://127.0.0.1:{deaf_port()}"], 'connect_timeout = "300ms"'),
     ):
-        listed = ", ".join(f'"{instance}"' for instance in instances)
-        config += UPSTREAM.format(name=name, instances=listed, options=options)
+        config += UPSTREAM.format(name=name, instances=listed(instances), options=options)
     atexit.register(start_gateway(config, port).stop)
     return Platform(port, first, second, silent, verified)
 
@@ -118,13 +138,13 @@ class UpstreamCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.platform = platform()
 
-    def ask(self, path: str, method: str = "GET") -> bytes:
+    def ask(self, path: str, method: str = "GET", *lines: str) -> bytes:
         """The answer to a request."""
-        return talk(self.platform.port, f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        return talk(self.platform.port, "\r\n".join((f"{method} {path} HTTP/1.1", "Host: a", *lines, "", "")).encode())
 
-    def body(self, path: str) -> bytes:
+    def body(self, path: str, *lines: str) -> bytes:
         """The body of a good answer."""
-        head, _, body = self.ask(path).partition(b"\r\n\r\n")
+        head, _, body = self.ask(path, "GET", *lines).partition(b"\r\n\r\n")
         self.assertIn(b" 200 ", head[:20])
         return body
 
@@ -159,7 +179,7 @@ class TLSTests(UpstreamCase):
         with Client(self.platform.port) as client:
             client.send(b"GET /verified HTTP/1.1\r\nHost: a\r\n\r\n")
             with self.assertRaises(ConnectionResetError):
-                client.until(b"0\r\n\r\n")
+                client.until(b"\r\n0\r\n\r\n")
 
 
 class BalanceTests(UpstreamCase):
@@ -170,20 +190,49 @@ class BalanceTests(UpstreamCase):
         got = [self.body("/turns") for _ in range(4)]
         self.assertIn(got, ([b"first", b"second"] * 2, [b"second", b"first"] * 2))
 
+    def test_weights(self) -> None:
+        """Three times as many, and mixed."""
+        got = b"".join(self.body("/weighted") for _ in range(8)).replace(b"first", b"a").replace(b"second", b"b")
+        self.assertIn(got, b"aabaaabaaabaaabaaa")
+
+    def test_hash(self) -> None:
+        """Requests with the same header, cookie, client or user have one home; others have theirs."""
+        for path, line in (
+            ("/by-header", "X-Session: {}"),
+            ("/by-cookie", "Cookie: a=b; sid={}"),
+            ("/by-client", "X-Forwarded-For: 192.0.2.{}"),
+            ("/by-user", "Authorization: Bearer {}"),
+        ):
+            keys = [str(number) for number in range(20)]
+            if "Bearer" in line:
+                keys = [jwt.encode({"sub": key, "exp": int(time.time()) + 600}, SECRET) for key in keys]
+            homes = [self.body(path, line.format(key)) for key in keys]
+            self.assertEqual(set(homes), {b"first", b"second"}, path)
+            for _ in range(2):
+                self.assertEqual([self.body(path, line.format(key)) for key in keys], homes, path)
+
+    def test_power_of_two(self) -> None:
+        """Of two that are drawn from two, the one that is busy gets no more."""
+        self.free_one_only("/two")
+
     def test_least_requests(self) -> None:
         """An instance that is busy gets no more while another one is free."""
+        self.free_one_only("/least")
+
+    def free_one_only(self, path: str) -> None:
+        """While one instance has a request, the other one gets all there are."""
         first, second = self.platform.first, self.platform.second
         first.received.clear()
         second.received.clear()
         first.answer = second.answer = b""
         with socket.create_connection(("127.0.0.1", self.platform.port), 5) as client:
             try:
-                client.sendall(b"GET /least HTTP/1.1\r\nHost: a\r\n\r\n")
+                client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
                 wait_for(lambda: bool(first.received or second.received), "one has the request")
             finally:
                 first.answer, second.answer = answer(b"first"), answer(b"second")
             free = b"second" if first.received else b"first"
-            self.assertEqual([self.body("/least") for _ in range(4)], [free] * 4)
+            self.assertEqual([self.body(path) for _ in range(4)], [free] * 4)
 
     def test_one_is_dead(self) -> None:
         """An instance that takes no connections costs nobody an answer, whatever the method."""
