@@ -6,6 +6,7 @@ import atexit
 import json
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -53,6 +54,7 @@ class Platform(NamedTuple):
     second: Origin
     silent: Origin
     verified: Origin
+    streams: Origin
 
 
 def listed(instances: Sequence[Any]) -> str:
@@ -128,8 +130,12 @@ def platform() -> Platform:
         ("deaf", [f"http://127.0.0.1:{deaf_port()}"], 'connect_timeout = "300ms"'),
     ):
         config += UPSTREAM.format(name=name, instances=listed(instances), options=options)
+    streams = Origin()
+    patient = 'first_byte_timeout = "1h"\nidle_timeout = "1h"'
+    config += UPSTREAM.format(name="streams", instances=f'"http://127.0.0.1:{streams.port}"', options=patient)
+    config += 'first_byte_timeout = "300ms"\nidle_timeout = "500ms"\n'  # of the route
     atexit.register(start_gateway(config, port).stop)
-    return Platform(port, first, second, silent, verified)
+    return Platform(port, first, second, silent, verified, streams)
 
 
 class UpstreamCase(SynchronousTestCase):
@@ -249,6 +255,26 @@ class SlowTests(UpstreamCase):
         self.platform.silent.closed.clear()
         self.assertEqual(self.refused("/silent"), (504, "UPSTREAM_TIMEOUT"))
         self.assertTrue(self.platform.silent.closed.wait(5))
+
+    def test_of_a_route(self) -> None:
+        """What a route says goes before what its upstream does."""
+        self.platform.streams.plan((threading.Event(),))
+        self.assertEqual(self.refused("/streams"), (504, "UPSTREAM_TIMEOUT"))
+
+    def test_streams(self) -> None:
+        """One that goes on has no end, one that falls silent is cut."""
+        pause = lambda connection: time.sleep(0.1)  # noqa: E731
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.platform.streams.plan((head, *(b"1\r\n.\r\n", pause) * 15, threading.Event()))
+        with Client(self.platform.port) as client:
+            client.send(b"GET /streams HTTP/1.1\r\nHost: a\r\n\r\n")
+            began = time.monotonic()
+            client.until(b"\r\n\r\n" + b"1\r\n.\r\n" * 15)
+            self.assertGreater(time.monotonic() - began, 1)
+            ended = time.monotonic()
+            self.assertRaises((EOFError, ConnectionError), client.exactly, 1)
+            self.assertLess(0.3, time.monotonic() - ended)
+            self.assertLess(time.monotonic() - ended, 3)
 
     def test_connect(self) -> None:
         """An instance that does not take the connection: 504."""
