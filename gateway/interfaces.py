@@ -85,6 +85,9 @@ class IRecords(Interface):
     """
 
     loaded: bool = Attribute("Whether everything that is watched was told at least once.")
+    trouble: str = Attribute(
+        "Why they cannot be read now, and where, in words; empty when nothing is known to be wrong."
+    )
 
     def watch(prefix: str, watcher: Watcher) -> None:
         """Tell ``watcher`` of every record whose key begins with ``prefix``: those there are, and each change.

@@ -93,13 +93,14 @@ def _within(inner: Network, outer: Network) -> bool:
 def _listed(told: Told) -> dict[str, Ban]:
     """The bans among records; those of a name that is no network ban nobody."""
     found = {}
-    for key, (value, left) in told.items():
+    now = time.time()
+    for key, (value, end) in told.items():
         prefix = key.removeprefix(BANS)
         try:
             ip_network(prefix)
         except ValueError:
             continue
-        found[prefix] = Ban.load(value, time.time(), left)
+        found[prefix] = Ban.load(value, now, None if end is None else end - now)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -25,7 +26,7 @@ _LOOK: Final = 0.01
 
 ResultT = TypeVar("ResultT")
 Told = dict[str, tuple[str, float | None]]
-"""Records by their keys: each one's value, and the seconds it has left (None when it stays)."""
+"""Records by their keys: each one's value, and when it ends (seconds since the epoch; None when it stays)."""
 
 
 class UsageError(Exception):
@@ -76,14 +77,15 @@ def with_records(
             if value is None:
                 told.pop(key, None)
             else:
-                told[key] = value, left
+                told[key] = value, None if left is None else time.time() + left
 
         async def loaded_and_done() -> ResultT:
             for each in (prefix,) if isinstance(prefix, str) else prefix:
                 records.watch(each, tell)
             while not records.loaded:
                 if reactor.seconds() - heard > PATIENCE:
-                    raise TimeoutError(f"Redis cannot be reached within {PATIENCE:g} s")
+                    why = f": {records.trouble}" if records.trouble else ""
+                    raise TimeoutError(f"Redis cannot be reached within {PATIENCE:g} s{why}")
                 await deferLater(reactor, _LOOK)
             return await work(records, told)
 

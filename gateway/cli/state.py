@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import time
+from errno import EINVAL
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,10 +77,9 @@ def restore(chosen: argparse.Namespace, settings: Settings) -> str:
 
 def _heeded(told: Told) -> dict[str, Record]:
     """The records that gateways heed: what others wrote below the same prefixes may be anything."""
-    now = time.time()
     found = {}
-    for key, (value, left) in told.items():
-        item = {"key": key, "value": value, "until": None if left is None else now + left}
+    for key, (value, end) in told.items():
+        item = {"key": key, "value": value, "until": end}
         with contextlib.suppress(ValueError):
             found[key] = parsed(item)
     return found
@@ -99,7 +99,13 @@ def _read(file: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace ``path`` in one step, by a file that is on the disk."""
+    """Replace ``path``, or what it is a link to, in one step, by a file that is on the disk.
+
+    :raises OSError: when it cannot; a device or a pipe is left as it is.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(EINVAL, "is no regular file; without FILE it goes to standard output")
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 0600
     try:
         with open(handle, "w", encoding="ascii") as file:

@@ -6,8 +6,10 @@ from typing import Any, Protocol
 
 import txredisapi
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from gateway.store.address import PATIENCE, Address
 
@@ -34,10 +36,12 @@ class Link(txredisapi.RedisProtocol):
         return data
 
 
+@implementer(IStreamClientEndpoint)
 class Links(txredisapi.RedisFactory):
     """Keeps one connection to Redis, from the next turn of the reactor on, and tells its owner when it comes and goes.
 
     :param endpoint: how to connect, where that is not to ``address`` itself; one that has a ``close`` is closed.
+    :ivar trouble: why there is no connection, and to whom; empty while there is one.
     """
 
     protocol: type[Link] = Link
@@ -58,10 +62,12 @@ class Links(txredisapi.RedisFactory):
             replyTimeout=PATIENCE,
         )
         self.owner = owner
+        self.trouble = ""
+        self._name = address.name
         self._clock = clock
         self._complaint = ""
         self._endpoint = endpoint or address.at(clock, address.host, address.port)
-        self._begin = clock.callLater(0, self.startConnecting, self._endpoint)
+        self._begin = clock.callLater(0, self.startConnecting, self)
 
     def close(self) -> Deferred[Any]:
         """Cut the connection, which a Redis that hangs would not let close, and make no other."""
@@ -73,6 +79,14 @@ class Links(txredisapi.RedisFactory):
         done.addBoth(lambda _: getattr(self._endpoint, "close", lambda: None)())
         return done.addErrback(lambda _: None)
 
+    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
+        """Connect once; what fails is remembered."""
+        return self._endpoint.connect(factory).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> Failure:
+        self.trouble = f"{self._name}: {failure.getErrorMessage()}"
+        return failure
+
     def buildProtocol(self, addr: Any) -> Any:
         link = super().buildProtocol(addr)
         link.callLater = self._clock.callLater
@@ -82,7 +96,7 @@ class Links(txredisapi.RedisFactory):
         """It is ready: authenticated, its database selected."""
         super().addConnection(link)
         if link in self.pool:
-            self._complaint = ""
+            self._complaint = self.trouble = ""
             link.whenDisconnected().addCallback(self.owner.lost)
             self.owner.connected(link)
 
@@ -92,6 +106,7 @@ class Links(txredisapi.RedisFactory):
 
     def connectionError(self, why: str) -> None:
         """Say once why Redis does not let us in."""
+        self.trouble = f"{self._name}: {why}"
         if why != self._complaint:
             self._complaint = why
             self._log.error("{why}", why=why)

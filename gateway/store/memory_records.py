@@ -18,6 +18,7 @@ class MemoryRecords:
     """
 
     loaded = True
+    trouble = ""
 
     def __init__(self, clock: IReactorTime, size: int = 100_000) -> None:
         self._clock = clock

@@ -90,6 +90,11 @@ class RedisRecords:
         self._complaint = ""
         self._links = _PushedLinks(self, clock, address, endpoint)
 
+    @property
+    def trouble(self) -> str:
+        """See :attr:`IRecords.trouble`."""
+        return self._links.trouble or self._complaint
+
     # -- what anybody asks ------------------------------------------------------------------------------------------
 
     def watch(self, prefix: str, watcher: Watcher) -> None:

@@ -93,6 +93,11 @@ class SpreadRecords:
         """Whether all of them are."""
         return all(records.loaded for records in self._records)
 
+    @property
+    def trouble(self) -> str:
+        """What keeps each of them that has trouble."""
+        return "; ".join(records.trouble for records in self._records if records.trouble)
+
     def watch(self, prefix: str, watcher: Watcher) -> None:
         """See :meth:`IRecords.watch`; a record that two servers have is told as gone when the first of them has not."""
         for records in self._records:

@@ -47,16 +47,21 @@ class RecordsCase(SynchronousTestCase):
         """As the real one, without a process's reactor."""
         if settings.redis.url == "memory:":
             return real(settings, prefix, work)
-        told = {key: value for key, value in self.written().items() if key.startswith(prefix)}
+        now = self.clock.seconds()
+        told = {
+            key: (value, None if left is None else now + left)
+            for key, (value, left) in self.written().items()
+            if key.startswith(prefix)
+        }
 
         async def working() -> Any:
             return await work(self.records, told)
 
         return self.successResultOf(Deferred.fromCoroutine(working()))
 
-    def written(self) -> Told:
+    def written(self) -> dict[str, tuple[str, float | None]]:
         """All records: their values, and the seconds they have left."""
-        told: Told = {}
+        told: dict[str, tuple[str, float | None]] = {}
         self.records.watch("", lambda key, value, left: told.__setitem__(key, (value or "", left)))
         return told
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -61,7 +62,8 @@ class BanCommandsTests(SynchronousTestCase):
         self.patch(shared, "Poller", Mock())
         self.patch(shared, "make_records", lambda settings, reactor, poller, most: self.records)
         self.patch(shared, "react", self.react)
-        self.patch(bans, "time", Mock(time=self.clock.seconds))
+        for module in (bans, shared):
+            self.patch(module, "time", Mock(time=self.clock.seconds))
 
     def react(self, main: Any) -> None:
         """Run the reactor for as long as a command may take."""
@@ -172,6 +174,24 @@ class BanCommandsTests(SynchronousTestCase):
         self.records.loaded = False
         status, _, err = self.run_cli("bans")
         self.assertEqual((status, err), (1, "redis.url: Redis cannot be reached within 3 s\n"))
+        self.records.trouble = "10.0.0.1:6379/0: Connection refused"
+        _, _, err = self.run_cli("bans")
+        self.assertEqual(err, "redis.url: Redis cannot be reached within 3 s: 10.0.0.1:6379/0: Connection refused\n")
+
+    def test_real_time(self) -> None:
+        """Ends are times since 1970, which mean the same on any machine."""
+        for module in (bans, shared):
+            self.patch(module, "time", time)
+        self.records.put("ban:192.0.2.1", Ban(NOW, NOW + 60, "why", 2).dump(), 60)
+        (ban,) = json.loads(self.run_cli("bans", "--json")[1])
+        self.assertLess(abs(ban["until"] - time.time() - 60), 5)
+
+    def test_slow(self) -> None:
+        """However long it takes to hear of everything, a ban ends when it did when it was told."""
+        self.records.put("ban:192.0.2.1", Ban(NOW, NOW + 60, "why", 2).dump(), 60)
+        self.records.loaded = False
+        self.clock.callLater(2.5, setattr, self.records, "loaded", True)
+        self.assertEqual(json.loads(self.run_cli("bans", "--json")[1])[0]["until"], NOW + 60)
 
     def test_refused(self) -> None:
         """A Redis that refuses is, too, with what it says."""

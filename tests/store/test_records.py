@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import txredisapi
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -31,6 +32,14 @@ def bulk(*values: bytes | int | None) -> bytes:
         else:
             text += b"$%d\r\n%b\r\n" % (len(value), value)
     return text
+
+
+class Refusing:
+    """Nobody listens there."""
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        """Fail at once."""
+        return fail(ConnectionRefusedError("refused"))
 
 
 class RedisRecordsTests(SynchronousTestCase):
@@ -104,6 +113,26 @@ class RedisRecordsTests(SynchronousTestCase):
     def test_provides_its_interface(self) -> None:
         """All of it."""
         verifyObject(IRecords, self.records)
+
+    def test_trouble(self) -> None:
+        """Why there is no connection, and to whom, is known until there is one."""
+        self.assertEqual(self.records.trouble, "")
+        refused = RedisRecords(self.clock, Address.parse("redis://h/1"), TIMEOUT, cast(Any, Refusing()))
+        self.clock.advance(0)
+        self.assertEqual(refused.trouble, "h:6379/1: refused")
+        line = Line()
+        line.link = refused._links.buildProtocol(None)
+        line.link.makeConnection(line)
+        line.reply(b"-NOAUTH Authentication required.\r\n")
+        self.assertIn("h:6379/1: ", refused.trouble)
+        self.assertIn("NOAUTH Authentication required.", refused.trouble)
+        line = Line()
+        line.link = refused._links.buildProtocol(None)
+        line.link.makeConnection(line)
+        line.reply(b"+OK\r\n")
+        self.clock.advance(0)
+        self.assertEqual(refused.trouble, "")
+        refused.close()
 
     def test_loads_what_is_watched(self) -> None:
         """Redis is asked to push changes first, so that none falls between; then every record is told."""

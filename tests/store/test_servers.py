@@ -119,6 +119,12 @@ class SpreadRecordsTests(SynchronousTestCase):
             self.assertTrue(self.successResultOf(self.records.extend(self.keys[server], "3")))
             self.assertEqual(self.successResultOf(self.records.get(self.keys[server])), "3")
 
+    def test_trouble(self) -> None:
+        """That of each server that has some."""
+        self.assertEqual(self.records.trouble, "")
+        self.servers[0].trouble, self.servers[1].trouble = "a: refused", "b: no such host"
+        self.assertEqual(self.records.trouble, "a: refused; b: no such host")
+
     def test_deletes_everywhere(self) -> None:
         """Wherever others wrote it; a server that is away is told of."""
         self.servers[0].put(self.keys[1], "1")
