@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
+from gateway import __version__
 from gateway.cli import api_keys, bans, processes, revocations, state, tokens
 from gateway.cli.shared import UsageError
 from gateway.config import PLACES, ConfigError, load, place
@@ -39,7 +41,13 @@ def main(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="smartgate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="smartgate",
+        description="Looks at a configuration before it is served, and tells running gateways what to do.",
+        epilog="smartgate COMMAND --help lists a command's options. The gateway itself is run by: twistd smartgate",
+    )
+    version = f"smartgate {__version__} (Python {platform.python_version()})"
+    parser.add_argument("--version", action="version", version=version, help="show the version, and exit")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", help=f"the configuration file; else the first of {', '.join(PLACES)}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -159,8 +159,16 @@ class DaemonTests(WorkersCase):
         self.assertIn("generation 2", moved.read_text())
 
     def test_nobody(self) -> None:
-        """To tell a process that is not there is a mistake."""
-        for text, expected in (("999999999", "No such process"), ("x", "has no process id"), (None, "No such file")):
+        """To tell a process that is not there, or is no gateway, is a mistake: SIGHUP would end it."""
+        other = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(other.wait)
+        self.addCleanup(other.kill)
+        for text, expected in (
+            ("999999999", "process 999999999 does not run any more"),
+            (str(other.pid), f"process {other.pid} is no gateway"),
+            ("x", "has no process id"),
+            (None, "systemctl reload smartgate"),
+        ):
             path = Path(self.mktemp())
             if text is not None:
                 path.write_text(text)
@@ -168,3 +176,4 @@ class DaemonTests(WorkersCase):
                 [f"{BIN}/smartgate", "reload", "--pidfile", str(path)], capture_output=True, text=True, timeout=30
             )
             self.assertEqual((told.returncode, expected in told.stderr), (1, True), told.stderr)
+        self.assertIsNone(other.poll())
