@@ -12,7 +12,7 @@ from compose_spec import PyCompose
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import __version__
-from gateway.config import Settings, load
+from gateway.config import ConfigError, Settings, load
 from gateway.config.schema import Server
 from tests.run import ROOT
 
@@ -35,12 +35,12 @@ class KubernetesTests(SynchronousTestCase):
         self.pod = manifest("deployment")["spec"]["template"]["spec"]
         (self.container,) = self.pod["containers"]
 
-    def settings(self) -> Settings:
+    def settings(self, told: str = "a-secret-of-at-least-thirty-two-bytes") -> Settings:
         """The ConfigMap's configuration, read with a secret where the pod has it."""
         text = manifest("configmap")["data"]["smartgate.toml"]
         secret = self.mktemp()
         with open(secret, "w") as file:
-            file.write("a-secret-of-at-least-thirty-two-bytes")
+            file.write(told)
         config = self.mktemp()
         with open(config, "w") as file:
             file.write(text.replace("/run/secrets/smartgate/jwt-secret", secret))
@@ -80,6 +80,28 @@ class KubernetesTests(SynchronousTestCase):
         (key,) = manifest("secret")["stringData"]
         self.assertIn(f'"{mount["mountPath"]}/{key}"', manifest("configmap")["data"]["smartgate.toml"])
 
+    def test_form_of_the_secret(self) -> None:
+        """Who applies it as it stands gets a gateway that does not start, rather than a secret that everybody knows."""
+        (secret,) = manifest("secret")["stringData"].values()
+        wrong = self.assertRaises(ConfigError, self.settings, secret)
+        self.assertIn("jwt.secret", str(wrong))
+
+    def test_what_probes_ask(self) -> None:
+        """None asks /ready, which may be 503 while Redis is away; traffic depends on the worker's port."""
+        asked = {
+            probe: self.container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+        }
+        self.assertEqual({probe["path"] for probe in asked.values()}, {"/health"})
+        self.assertEqual([probe["port"] for probe in asked.values()], ["http", "admin", "http"])
+
+    def test_spread(self) -> None:
+        """Over zones and machines, and each rollout for itself."""
+        spread = self.pod["topologySpreadConstraints"]
+        self.assertEqual(
+            [each["topologyKey"] for each in spread], ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+        )
+        self.assertEqual({tuple(each["matchLabelKeys"]) for each in spread}, {("pod-template-hash",)})
+
     def test_one_label(self) -> None:
         """Service, budget and network policy choose the Deployment's pods."""
         label = manifest("deployment")["spec"]["template"]["metadata"]["labels"]
@@ -112,6 +134,11 @@ class ComposeTests(SynchronousTestCase):
         """The default drain ends before the container is killed."""
         drain = Server().drain
         self.assertLess(drain, float(self.gateway["stop_grace_period"].removesuffix("s")))
+
+    def test_configuration_is_a_folder(self) -> None:
+        """A mounted file would stay what it was when an editor puts another one in its place, and so would a reload."""
+        (volume,) = self.gateway["volumes"]
+        self.assertEqual(volume, "./config:/etc/smartgate:ro")
 
     def test_version(self) -> None:
         """The image is this version's."""
