@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from twisted.application import service
+from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
+from gateway.process import orphans
 from gateway.telemetry.logs import LogFile, destination, observer
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -103,6 +105,10 @@ class ProcessService(service.Service):
             self._install(number, lambda *_, action=action: self.reactor.callFromThread(action))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         self.reactor.addSystemEventTrigger("after", "shutdown", self._ended)
+        if os.getpid() == orphans.INIT:
+            reaping = LoopingCall(orphans.reap)
+            reaping.clock = self.reactor
+            reaping.start(orphans.PERIOD)
         self.begin()
 
     def _ended(self) -> None:

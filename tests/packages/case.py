@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.client import Client
 from tests.integration.processes import SECRET, Process, free_port, start_valkey
 from tests.packages.debian import inside
+
+ProcessT = TypeVar("ProcessT", bound=Process)
 
 
 def health(port: int) -> int:
@@ -29,11 +32,12 @@ class ServingCase(SynchronousTestCase):
         url = f"redis://127.0.0.1:{redis.port}/0"
         return {"PORT": str(free_port()), "ADMIN_PORT": str(free_port()), "JWT_SECRET": SECRET, "REDIS_URL": url}
 
-    def serve(
-        self, place: Path, user: str, command: Sequence[str], environ: Mapping[str, str], read_only: bool = False
-    ) -> Process:
+    def serve(self, place: Path, user: str, command: Sequence[str], environ: Mapping[str, str]) -> Process:
         """Start a gateway in the tree at ``place``, and see it answer."""
-        gateway = Process(inside(place, user, *command, read_only=read_only), int(environ["PORT"]), dict(environ))
+        return self.serving(Process(inside(place, user, *command), int(environ["PORT"]), dict(environ)))
+
+    def serving(self, gateway: ProcessT) -> ProcessT:
+        """See a gateway answer that was just started."""
         self.addCleanup(gateway.stop)
         gateway.wait()
         self.assertEqual(health(gateway.port), 200)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import Any
 
-from tests.integration.processes import Process
-from tests.packages.case import ServingCase
+from tests.integration.client import Client
+from tests.integration.origin import OK, Origin
+from tests.integration.processes import Process, answers, wait_for
+from tests.packages.case import ServingCase, health
 from tests.packages.debian import CACHE, PYTHON, archive, inside, run
 
 MOST = 120_000_000
@@ -51,15 +55,46 @@ def number(config: dict[str, Any]) -> str:
     return str(config["User"]).partition(":")[0]
 
 
+class Container(Process):
+    """A command as the first process of a container, whose signals it gets."""
+
+    def __init__(self, arguments: list[str], port: int, environ: dict[str, str]) -> None:
+        super().__init__(["unshare", "--pid", "--fork", "--kill-child", *arguments], port, environ)
+
+    @property
+    def first(self) -> int:
+        """That process."""
+        return int(children(self.child.pid)[0])
+
+    def stop(self) -> int:
+        """As a container is stopped; once more is harmless."""
+        if self.child.poll() is None:
+            os.kill(self.first, signal.SIGTERM)
+        return super().stop()
+
+
+def children(pid: int) -> list[str]:
+    """The children of a process."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def state(pid: str) -> str:
+    """A letter: Z is a process that has ended, of which its parent has not taken note."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except FileNotFoundError:
+        return ""
+
+
 class ImageTests(ServingCase):
     """What the Containerfile makes."""
 
-    def start(self) -> tuple[Process, dict[str, str]]:
+    def start(self, **more: str) -> tuple[Container, dict[str, str]]:
         """The image's own command as its own user, on a root that nobody can write to, and its environment."""
         config, place = image()
-        environ = dict(pair.split("=", 1) for pair in config["Env"]) | self.environ()
-        command = [*config["Entrypoint"], *config["Cmd"]]
-        return self.serve(place, number(config), command, environ, read_only=True), environ
+        environ = dict(pair.split("=", 1) for pair in config["Env"]) | self.environ() | more
+        command = inside(place, number(config), *config["Entrypoint"], *config["Cmd"], read_only=True)
+        return self.serving(Container(command, int(environ["PORT"]), environ)), environ
 
     def test_is_small(self) -> None:
         """All its files together stay below 120 MB."""
@@ -93,3 +128,40 @@ class ImageTests(ServingCase):
         gateway, _ = self.start()
         self.assertEqual(config["StopSignal"], "SIGTERM")
         self.assertEqual(gateway.stop(), 0, gateway.said())
+
+    def test_answers_before_it_ends(self) -> None:
+        """A request that is under way when the signal comes gets its answer."""
+        origin, go_on = Origin(), Event()
+        self.addCleanup(origin.close)
+        origin.plan((go_on, OK))
+        gateway, _ = self.start(AUTH_SERVICE_URL=f"http://127.0.0.1:{origin.port}")
+        with Client(gateway.port) as client:
+            client.send(b"GET /api/auth/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            wait_for(lambda: bool(origin.received), "it is under way")
+            os.kill(gateway.first, signal.SIGTERM)
+            wait_for(lambda: not answers(gateway.port), "nobody listens any more")
+            go_on.set()
+            self.assertEqual(client.answer().status, 200)
+        self.assertEqual(gateway.child.wait(20), 0, gateway.said())
+
+    def test_reloads(self) -> None:
+        """SIGHUP to the first process of the container brings new workers, and it stays the first."""
+        gateway, _ = self.start()
+        before = gateway.first, children(gateway.first)
+        os.kill(gateway.first, signal.SIGHUP)
+        wait_for(lambda: "workers serve, generation 2" in gateway.said(), "the new generation", 30)
+        self.assertEqual(health(gateway.port), 200)
+        wait_for(lambda: not set(before[1]) & set(children(gateway.first)), "the old one is gone")
+        self.assertEqual(gateway.first, before[0])
+
+    def test_collects_orphans(self) -> None:
+        """What others leave behind, whose parent it becomes, does not stay as zombies."""
+        config, _ = image()
+        gateway, environ = self.start()
+        user, group = config["User"].split(":")
+        enter = ["nsenter", "-t", str(gateway.first), "-m", "-p", "-r", "-S", user, "-G", group]
+        script = "import os, sys, time; sys.exit() if os.fork() else time.sleep(1)"
+        workers = set(children(gateway.first))
+        run(*enter, "/usr/bin/python3", "-c", script, environ=environ)
+        wait_for(lambda: any(state(pid) == "Z" for pid in children(gateway.first)), "an orphan has ended", 5)
+        wait_for(lambda: set(children(gateway.first)) == workers, "it is gone")

@@ -19,6 +19,7 @@ from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 from twisted.python.components import Componentized
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway.process import orphans
 from gateway.process.alone import Alone
 from gateway.process.service import ProcessService
 
@@ -113,6 +114,19 @@ class SignalTests(ServiceCase):
         for function, arguments, keywords in self.reactor.triggers["after"]["shutdown"]:
             function(*arguments, **keywords)
         self.assertEqual(self.signals[signal.SIGTERM], signal.SIG_IGN)
+
+    def test_first_process(self) -> None:
+        """As the first process of a container it takes note, now and then, of orphans that end; any other has none."""
+        looks: list[float] = []
+        self.patch(orphans, "reap", lambda: looks.append(self.reactor.seconds()))
+        self.start()
+        self.reactor.advance(orphans.PERIOD)
+        self.assertEqual(looks, [])
+        self.patch(orphans, "INIT", os.getpid())
+        self.reactor = Reactor()
+        self.start()
+        self.reactor.advance(orphans.PERIOD)
+        self.assertEqual(len(looks), 2)
 
     def test_not_running(self) -> None:
         """Before the reactor runs signals are left to Python."""
