@@ -11,6 +11,7 @@ from typing import TextIO
 
 from gateway import __version__
 from gateway.cli import api_keys, bans, processes, revocations, state, tokens
+from gateway.cli.environment import with_service
 from gateway.cli.shared import UsageError
 from gateway.config import PLACES, ConfigError, load, place
 
@@ -20,17 +21,19 @@ _GROUPS = (tokens, revocations, api_keys, bans, state, processes)
 
 def main(
     arguments: Sequence[str] | None = None,
-    environ: Mapping[str, str] = os.environ,
+    environ: Mapping[str, str] | None = None,
     out: TextIO | None = None,
     err: TextIO | None = None,
 ) -> int:
     """Run one command, and return its exit status: 0, or 1 with every mistake on ``err``.
 
     :param arguments: the command line without the program's name; the process's own when None.
+    :param environ: for ``${VAR}``; when None the process's own, and the service's for what that lacks.
     :raises SystemExit: when the command line cannot be understood (status 2), or asks for help.
     """
     out, err = out or sys.stdout, err or sys.stderr
     chosen = _parser().parse_args(arguments)
+    environ = with_service(os.environ) if environ is None else environ
     try:
         settings = load(chosen.config or place(), environ) if getattr(chosen, "reads", True) else None
         print(chosen.command(chosen, settings), file=out)

@@ -26,7 +26,7 @@ CONFIG = """
 [server]
 listen = {listen}
 admin = "tcp:{admin}:interface=127.0.0.1"
-workers = 0
+workers = {workers}
 {server}
 [redis]
 url = "redis://127.0.0.1:{valkey}/0"
@@ -60,11 +60,13 @@ rate_limit = false
 class OperationsCase(SynchronousTestCase):
     """Each test has a Valkey, and gateways where it starts them.
 
+    :cvar workers: how many; without one the gateway serves by itself, and cannot reload.
     :cvar server: more lines of the table ``[server]``.
     :cvar upstream: more lines of the upstream's table.
     :cvar leeway: of tokens.
     """
 
+    workers = 0
     server = ""
     upstream = ""
     leeway = "60s"
@@ -88,6 +90,7 @@ class OperationsCase(SynchronousTestCase):
             CONFIG.format(
                 listen=json.dumps(self.listen),
                 admin=self.admin,
+                workers=self.workers,
                 server=self.server,
                 valkey=self.valkey.port,
                 log=self.log,

@@ -233,4 +233,4 @@ class CommandTests(BansCase):
         gateway = self.gateway()
         self.valkey.stop()
         status, said = gateway.command("ban", "127.0.0.2")
-        self.assertEqual((status, said), (1, "redis.url: Redis cannot be reached within 3 s\n"))
+        self.assertEqual((status, said[:46]), (1, "redis.url: Redis cannot be reached within 3 s:"))
