@@ -12,7 +12,7 @@ mkdir -p "$tree" "$target"
 cp -r packaging systemd etc CHANGELOG.md "$tree"
 cp -r packaging/debian "$tree/debian"
 # The date of what is packaged, so that the same commit makes the same package.
-when=$(git log -1 --format=%cD 2>/dev/null || date -R)
+when=$(date -uR -d "@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}")
 cat >"$tree/debian/changelog" <<EOF
 smartgate ($version) stable; urgency=medium
 

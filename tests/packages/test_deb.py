@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.integration.processes import ROOT
+from tests.integration.processes import ROOT, SECRET
 from tests.packages.case import ServingCase
 from tests.packages.debian import PYTHON, Tree, archive, run
 
@@ -37,6 +39,21 @@ def give(tree: Tree, package: Path) -> None:
     (tree.place / "root/smartgate.deb").unlink()
 
 
+@contextlib.contextmanager
+def booted(tree: Tree) -> Iterator[list[str]]:
+    """What systemctl is told meanwhile, in a tree that takes itself for one that systemd has booted."""
+    told: list[str] = []
+    systemctl, log = tree.place / "usr/local/bin/systemctl", tree.place / "tmp/systemctl"
+    systemctl.write_text('#!/bin/sh\necho "$@" >>/tmp/systemctl\n')
+    systemctl.chmod(0o755)
+    (tree.place / "run/systemd/system").mkdir(parents=True)
+    yield told
+    told += log.read_text().splitlines()
+    log.unlink()
+    systemctl.unlink()
+    (tree.place / "run/systemd/system").rmdir()
+
+
 class DebTests(ServingCase):
     """From ``dpkg -i`` to ``dpkg --purge``, on one Debian 12: a test's number is its place in that life."""
 
@@ -57,11 +74,26 @@ class DebTests(ServingCase):
         said = run("lintian", "--fail-on", "error,warning", "--tag-display-limit", "0", package())
         self.assertNotIn("smartgate:", said)
 
+    def test_0_same_again(self) -> None:
+        """The same commit makes the same package, byte for byte: elsewhere, later, and whatever umask and zone are."""
+        place = Path(self.mktemp()).resolve() / "elsewhere"
+        files = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+        for name in filter(None, files):
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, place / name, follow_symlinks=False)
+        (place / ".git").symlink_to(ROOT / ".git")
+        shutil.copytree(ROOT / "build", place / "build", symlinks=True, ignore=shutil.ignore_patterns("deb", "image"))
+        make = f"umask 077 && make -s -C {place} deb PYTHON={PYTHON}"
+        again = run("sh", "-c", make, environ={"TZ": "Asia/Tokyo", "LC_ALL": "C.UTF-8", "MAKEFLAGS": ""})
+        self.assertEqual((place / again.splitlines()[-1]).read_bytes(), package().read_bytes())
+
     def test_1_serves_and_ends(self) -> None:
-        """Installed, it checks its configuration, serves as the user smartgate, and ends with 0 when told to."""
+        """It checks its configuration with its environment, serves as the user smartgate, and ends with 0 when told to."""
         tree, _ = self.tree()
         environ = self.environ()
-        self.assertEqual(tree.run("smartgate", "check", environ=environ), "OK\n")
+        self.assertRaises(RuntimeError, tree.run, "smartgate", "check")
+        (tree.place / "etc/default/smartgate").write_text(f"JWT_SECRET={SECRET}\n")
+        self.assertEqual(tree.run("smartgate", "check"), "OK\n")
         command = ["/usr/lib/smartgate/bin/twistd", "-n", "--pidfile=", "smartgate"]
         gateway = self.serve(tree.place, "smartgate", command, environ)
         self.assertEqual(gateway.stop(), 0, gateway.said())
@@ -70,14 +102,20 @@ class DebTests(ServingCase):
         """A configuration that the administrator has changed outlives an upgrade that brings another one."""
         tree, _ = self.tree()
         (tree.place / CONFIG).write_text("# mine\n")
-        give(tree, later(package(), Path(self.mktemp()).resolve()))
+        with booted(tree) as told:
+            give(tree, later(package(), Path(self.mktemp()).resolve()))
+        self.assertEqual(
+            told, ["--system daemon-reload", "try-reload-or-restart smartgate.service smartgate@*.service"]
+        )
         version = tree.run("dpkg-query", "-Wf", "${Version}", "smartgate")
         self.assertEqual((version[:2], (tree.place / CONFIG).read_text()), ("9:", "# mine\n"))
 
     def test_3_removal_keeps_the_configuration(self) -> None:
-        """What is removed can be installed again as it was."""
+        """What is removed can be installed again as it was; what runs is stopped before its files go."""
         tree, before = self.tree()
-        tree.run("dpkg", "-r", "smartgate")
+        with booted(tree) as told:
+            tree.run("dpkg", "-r", "smartgate")
+        self.assertEqual(told[:2], ["stop smartgate.socket", "stop smartgate.service smartgate@*.service"])
         left = tree.files() - before
         self.assertLessEqual({CONFIG, "etc/default/smartgate"}, left)
         self.assertFalse({path for path in left if not path.startswith("etc/")})
@@ -85,6 +123,10 @@ class DebTests(ServingCase):
     def test_4_purge_leaves_nothing(self) -> None:
         """Purged, no file is there that was not there before, and no user."""
         tree, before = self.tree()
+        (tree.place / "etc/default/smartgate-one").write_text("PORT=1\n")
+        wants = tree.place / "etc/systemd/system/multi-user.target.wants"
+        wants.mkdir(parents=True, exist_ok=True)
+        (wants / "smartgate@one.service").symlink_to("/lib/systemd/system/smartgate@.service")
         tree.run("dpkg", "--purge", "smartgate")
         self.assertEqual(
             (tree.files() - before, "smartgate" in (tree.place / "etc/passwd").read_text()), (set(), False)
