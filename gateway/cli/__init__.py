@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import sys
@@ -36,9 +37,24 @@ def main(
     environ = with_service(os.environ) if environ is None else environ
     try:
         settings = load(chosen.config or place(), environ) if getattr(chosen, "reads", True) else None
-        print(chosen.command(chosen, settings), file=out)
+        said = chosen.command(chosen, settings)
     except (ConfigError, UsageError) as mistakes:
         print(mistakes, file=err)
+        return 1
+    return _write(said, out, err)
+
+
+def _write(said: str, out: TextIO, err: TextIO) -> int:
+    """All of it, at once: a saved state that did not fit is a failure, and so is a reader that has gone."""
+    try:
+        print(said, file=out, flush=True)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"standard output: {error.strerror}", file=err)
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # what is left would be tried again, and complained of, at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         return 1
     return 0
 

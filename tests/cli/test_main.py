@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import re
 from collections.abc import Iterator
 
@@ -45,6 +46,28 @@ class MainTests(SynchronousTestCase):
         said = self.says("--help")
         self.assertIn("twistd smartgate", said)
         self.assertNotIn("`", said)
+
+
+class OutputTests(SynchronousTestCase):
+    """What a command says has to arrive."""
+
+    def token(self, file: str | int) -> tuple[int, str]:
+        """The status of a command that writes to a file, and what it complains of."""
+        err = io.StringIO()
+        config = ("--config", str(ROOT / "etc/smartgate.toml"))
+        environ = {"JWT_SECRET": "a-secret-of-at-least-thirty-two-bytes"}
+        with open(file, "w") as out:
+            return cli.main(("token", "--sub", "a", "--role", "b", *config), environ, out, err), err.getvalue()
+
+    def test_full(self) -> None:
+        """A full disk is a failure, with its reason."""
+        self.assertEqual(self.token("/dev/full"), (1, "standard output: No space left on device\n"))
+
+    def test_nobody_reads(self) -> None:
+        """Nobody needs to be told who has closed the pipe, as head does."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        self.assertEqual(self.token(writer), (1, ""))
 
 
 class PageTests(SynchronousTestCase):

@@ -419,7 +419,7 @@ class LostDataTests(RunbookCase):
         """What was decided is in force again as soon as the newest export is written back."""
         self.gateway()
         export = self.directory / "smartgate.json"
-        own = {"/var/backups/smartgate.json": str(export)}
+        own = {"/var/backups/smartgate-Mon-09.json": str(export)}
         self.does("ban", OTHER)
         self.does("revoke", "--jti", "thief")
         key = "X-API-Key: " + self.does("apikey", "create", "--name", "nightly", "--role", "batch")

@@ -88,7 +88,7 @@ class DebTests(ServingCase):
         self.assertEqual((place / again.splitlines()[-1]).read_bytes(), package().read_bytes())
 
     def test_1_serves_and_ends(self) -> None:
-        """It checks its configuration with its environment, serves as the user smartgate, and ends with 0 when told to."""
+        """It is checked with its environment, serves as the user smartgate, and ends with 0 when told to."""
         tree, _ = self.tree()
         environ = self.environ()
         self.assertRaises(RuntimeError, tree.run, "smartgate", "check")
