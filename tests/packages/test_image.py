@@ -96,6 +96,12 @@ class ImageTests(ServingCase):
         command = inside(place, number(config), *config["Entrypoint"], *config["Cmd"], read_only=True)
         return self.serving(Container(command, int(environ["PORT"]), environ)), environ
 
+    def test_has_wheels_of_its_own_python(self) -> None:
+        """Which Python the machine has that builds it makes no difference."""
+        would = run("make", "-n", "image", "FOR=3.12")
+        self.assertIn("packaging/image.sh build/wheels-3.11 ", would)
+        self.assertNotIn("3.12", would)
+
     def test_is_small(self) -> None:
         """All its files together stay below 120 MB."""
         _, place = image()
