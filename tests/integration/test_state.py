@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 
 from tests.integration.operations import OperationsCase
 from tests.integration.valkey import Valkey
@@ -87,6 +88,25 @@ class StateTests(OperationsCase):
             self.file.write_text(self.file.read_text().replace(f":{self.valkey.port}/0", f":{other.port}/0"))
             self.assertIn("Written: 1 ban, 1 revoked", self.does("state", "import", str(self.saved)))
             self.assertEqual(other.ask("GET", "ban:127.0.0.3"), "longer")
+
+    def test_several_servers(self) -> None:
+        """Each record goes where it belongs; without one of the servers half would be saved, and so nothing is."""
+        self.valkey.ask("EVAL", "for i=1,200 do redis.call('SET', 'blacklist:'..i, 1, 'EX', 3600) end", "0")
+        self.does("state", "export", str(self.saved))
+        with Valkey() as one, Valkey() as other:
+            urls = [f"redis://127.0.0.1:{each.port}/0" for each in (one, other)]
+            self.file.write_text(
+                self.file.read_text().replace(f'"redis://127.0.0.1:{self.valkey.port}/0"', json.dumps(urls))
+            )
+            self.assertIn("Written: 200 revoked", self.does("state", "import", str(self.saved)))
+            sizes = [int(str(each.ask("DBSIZE"))) for each in (one, other)]
+            self.assertEqual((sum(sizes), min(sizes) > 20), (200, True), sizes)
+            self.assertIn("200 revoked tokens", self.does("state", "export", str(self.saved)))
+            older = self.saved.read_text()
+            other.signal(signal.SIGSTOP)
+            status, said = self.smartgate("state", "export", str(self.saved))
+            self.assertEqual((status, f"127.0.0.1:{other.port}/0" in said), (1, True), said)
+            self.assertEqual(self.saved.read_text(), older)
 
     def test_bad_file(self) -> None:
         """A file that was cut writes nothing, and says so."""
