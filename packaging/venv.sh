@@ -35,7 +35,7 @@ find "$new/lib" -type f ! -name '*.so*' -exec chmod a-x {} +
 sed -i "1s|^#!.*/bin/python.*|#!$final/bin/python3|" "$new/bin/twistd" "$new/bin/smartgate"
 sed -i '/^command = /d' "$new/pyvenv.cfg"
 
-# One rename, so that what runs meanwhile finds the whole old tree or the whole new one.
+# Two renames, so that what runs meanwhile finds the whole old tree or the whole new one, but for the moment between.
 rm -rf "$place.old"
 if [ -e "$place" ]; then mv "$place" "$place.old"; fi
 mv "$new" "$place"
