@@ -68,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     version = f"smartgate {__version__} (Python {platform.python_version()})"
     parser.add_argument("--version", action="version", version=version, help="show the version, and exit")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", help=f"the configuration file; else the first of {', '.join(PLACES)}")
+    common.add_argument(
+        "--config", metavar="FILE", help=f"the configuration file; else the first of {', '.join(PLACES)}"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in _GROUPS:
         group.plant(commands, common)
