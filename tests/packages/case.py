@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -10,9 +13,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.client import Client
 from tests.integration.processes import SECRET, Process, free_port, start_valkey
-from tests.packages.debian import inside
+from tests.packages.debian import Tree, archive, inside
 
 ProcessT = TypeVar("ProcessT", bound=Process)
+
+
+def fresh() -> Tree:
+    """A Debian 12 for the tests of one class."""
+    place = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    place.chmod(0o755)
+    return Tree(place / "tree", archive())
 
 
 def health(port: int) -> int:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from tests.integration.processes import ROOT, SECRET
-from tests.packages.case import ServingCase
-from tests.packages.debian import PYTHON, Tree, archive, run
+from tests.packages.case import ServingCase, fresh
+from tests.packages.debian import PYTHON, Tree, run
 
 CONFIG = "etc/smartgate/smartgate.toml"
 
@@ -61,10 +59,7 @@ class DebTests(ServingCase):
     @cache
     def tree(cls) -> tuple[Tree, set[str]]:
         """A Debian 12 with the package, and the files that were there before it."""
-        place = Path(tempfile.mkdtemp())
-        atexit.register(shutil.rmtree, place, ignore_errors=True)
-        place.chmod(0o755)
-        tree = Tree(place / "tree", archive())
+        tree = fresh()
         before = tree.files()
         give(tree, package())
         return tree, before

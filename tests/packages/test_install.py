@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
 from functools import cache
-from pathlib import Path
 
 from tests.integration.processes import SECRET
-from tests.packages.case import ServingCase
-from tests.packages.debian import PYTHON, Tree, archive, run
+from tests.packages.case import ServingCase, fresh
+from tests.packages.debian import PYTHON, Tree, run
 
 
 def make(target: str, tree: Tree) -> str:
@@ -25,10 +21,7 @@ class InstallTests(ServingCase):
     @cache
     def tree(cls) -> tuple[Tree, set[str]]:
         """A Debian 12 with the gateway installed, and the files that were there before it."""
-        place = Path(tempfile.mkdtemp())
-        atexit.register(shutil.rmtree, place, ignore_errors=True)
-        place.chmod(0o755)
-        tree = Tree(place / "tree", archive())
+        tree = fresh()
         before = tree.files()
         make("install", tree)
         return tree, before
