@@ -15,7 +15,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PYTHON = [sys.executable, "-W", "error", "-m"]
-DEADLINE = 480.0
+DEADLINE = 1200.0
 """Seconds after which a suite that does not end is ended; more than twice what the slowest takes."""
 
 
