@@ -18,6 +18,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway.core.circuit import Slots
 from gateway.core.errors import UpstreamFailed, UpstreamTimeout
 from gateway.http.upstream import UpstreamConnection
 from gateway.upstreams.instance import Instance, authorities, own_certificate
@@ -141,6 +142,25 @@ class PoolTests(InstanceCase):
         again = self.network.attempts[-1].accepted()
         self.instance.give_back(again.protocol)
         self.assertIs(self.taken(), again)
+
+    def test_who_waits_for_a_connection(self) -> None:
+        """One that comes back, or is cut, lets the first who waits try again."""
+        slots, woken = Slots(lambda: 1, 2), []
+
+        class Waiting:
+            def woken(self) -> None:
+                woken.append(instance.take())
+
+        (transport,) = self.pool(1)
+        instance, connection = self.instance, transport.protocol
+        self.assertIs(instance.take(), connection)
+        connection.slots = slots
+        self.assertTrue(slots.take() and slots.wait(Waiting()) and slots.wait(Waiting()))
+        instance.give_back(connection)
+        self.assertEqual(woken, [connection])
+        instance.drain()
+        instance.give_back(connection)
+        self.assertEqual((woken, slots.taken), ([connection, None], 0))
 
     def test_close(self) -> None:
         """All that wait are cut."""
