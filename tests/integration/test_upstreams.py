@@ -55,6 +55,7 @@ class Platform(NamedTuple):
     silent: Origin
     verified: Origin
     streams: Origin
+    probed: Origin
 
 
 def listed(instances: Sequence[Any]) -> str:
@@ -106,6 +107,7 @@ def platform() -> Platform:
         return Origin(context)
 
     first, second, silent, verified = Origin(), Origin(), Origin(), secure(ours.certificate("localhost"))
+    probed = secure(ours.certificate("localhost"))
     first.answer, second.answer, silent.answer = answer(b"first"), answer(b"second"), b""
     both = [f"http://127.0.0.1:{origin.port}" for origin in (first, second)]
     trust = f'ca_file = "{directory / "ours.pem"}"'
@@ -115,6 +117,7 @@ def platform() -> Platform:
         ("verified", [f"https://localhost:{verified.port}"], trust),
         ("misnamed", [f"https://127.0.0.1:{verified.port}"], trust),
         ("unknown", [f"https://localhost:{secure(theirs.certificate('localhost')).port}"], trust),
+        ("probed", [f"https://localhost:{probed.port}"], f'{trust}\nhealth = {{ path = "/well", interval = "200ms" }}'),
         ("platform", [f"https://localhost:{verified.port}"], ""),
         ("mute", [f"https://127.0.0.1:{silent.port}"], 'connect_timeout = "300ms"'),
         ("turns", both, 'balance = "round-robin"'),
@@ -135,7 +138,7 @@ def platform() -> Platform:
     config += UPSTREAM.format(name="streams", instances=f'"http://127.0.0.1:{streams.port}"', options=patient)
     config += 'first_byte_timeout = "300ms"\nidle_timeout = "500ms"\n'  # of the route
     atexit.register(start_gateway(config, port).stop)
-    return Platform(port, first, second, silent, verified, streams)
+    return Platform(port, first, second, silent, verified, streams, probed)
 
 
 class UpstreamCase(SynchronousTestCase):
@@ -178,6 +181,15 @@ class TLSTests(UpstreamCase):
         for path in ("/misnamed", "/unknown", "/platform"):
             self.assertEqual(self.refused(path), (502, "UPSTREAM_UNAVAILABLE"), path)
         self.assertEqual(len(self.platform.verified.received), before)
+
+    def test_probed(self) -> None:
+        """Probes come by TLS, as requests do, each on a connection of its own."""
+        probed = self.platform.probed
+        wait_for(lambda: len(probed.received) >= 3, "probes")
+        received = probed.received[:3]
+        expected = b"GET /well HTTP/1.1\r\nHost: localhost:%d\r\n" % probed.port
+        self.assertTrue(all(request.startswith(expected) for request in received), received)
+        self.assertGreaterEqual(probed.connections, 3)
 
     def test_cut(self) -> None:
         """An answer that a connection ends without ending TLS may have been cut by anybody: so is the client's."""
