@@ -193,3 +193,70 @@ class SeveralServersTests(FaultCase):
         self.assertLess(load.slowest(stopped, asked), load.slowest(0, stopped) + SLOWER)
         for user in users:
             self.assertEqual((seen[user].count(200), seen[user].count(429)), (20, 5), user)
+
+
+class SentinelTests(FaultCase):
+    """A master, its replica, and a Sentinel that fails over from one to the other."""
+
+    def setUp(self) -> None:
+        instance = Instance("service")
+        self.addCleanup(instance.stop)
+        self.master = self.server(Valkey(0, "--repl-diskless-sync-delay", "0"))
+        self.replica = self.server(Valkey(0, "--replicaof", "127.0.0.1", str(self.master.port)))
+        self.sentinel = self.server(
+            Valkey(
+                sentinel=f"sentinel monitor mymaster 127.0.0.1 {self.master.port} 1\n"
+                "sentinel down-after-milliseconds mymaster 300\nsentinel failover-timeout mymaster 3000\n"
+            )
+        )
+        wait_for(lambda: "master_link_status:up" in str(self.replica.ask("INFO", "replication")), "the replica is up")
+        wait_for(lambda: "slaves=1" in str(self.sentinel.ask("INFO", "sentinel")), "Sentinel knows the replica")
+        self.gateway(instance.url, redis=f"sentinel://127.0.0.1:{self.sentinel.port}/mymaster")
+        wait_for(lambda: self.ready() == (200, {**self.ready()[1], "status": "ready"}), "Redis")
+
+    def server(self, server: Valkey) -> Valkey:
+        """One that ends with the test."""
+        self.addCleanup(server.stop)
+        return server
+
+    def ask(self, authorization: str) -> int:
+        """The status of one request."""
+        with Client(self.port) as client:
+            client.send(f"GET /api/x HTTP/1.1\r\nHost: x\r\n{authorization}\r\n\r\n".encode())
+            return client.answer().status
+
+    def promoted(self) -> bool:
+        """Whether the replica is the master now."""
+        master = self.sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
+        return master == ["127.0.0.1", str(self.replica.port)]
+
+    def fail_over(self, lose: Callable[[], object]) -> None:
+        """Nobody notices; a second and a half after the promotion limits are shared again."""
+        self.master.ask("SET", "blacklist:thief", "1")
+        wait_for(lambda: self.replica.ask("EXISTS", "blacklist:thief") == 1, "it is replicated")
+        with Load(self.port, "/api/x", bearer("ann")) as load, Load(self.port, "/api/x", bearer("thief")) as thief:
+            wait_for(lambda: len(load.outcomes()) > 200, "requests before")
+            began = time.monotonic()
+            lose()
+            wait_for(self.promoted, "the promotion", 20)
+            promoted = time.monotonic()
+            wait_for(
+                lambda: self.replica.ask("EXISTS", "rl:user:carl") == 1 or not self.ask(bearer("carl", "user")),
+                "counts in Redis",
+            )
+            self.assertLess(time.monotonic() - promoted, 1.5)
+            wait_for(lambda: len(load.outcomes(promoted)) > 200, "requests after")
+        self.assertEqual((set(load.statuses()), set(thief.statuses())), ({200}, {401}))
+        self.assertLess(load.slowest(began), load.slowest(0, began) + SLOWER)
+
+    def test_master_killed(self) -> None:
+        """Its connections end."""
+        self.fail_over(self.master.stop)
+
+    def test_master_hangs(self) -> None:
+        """Its connections stay, and nothing comes on them."""
+        self.fail_over(lambda: self.master.signal(signal.SIGSTOP))
+
+    def test_asked_to(self) -> None:
+        """An administrator's failover: the old master turns read-only."""
+        self.fail_over(lambda: self.sentinel.ask("SENTINEL", "FAILOVER", "mymaster"))

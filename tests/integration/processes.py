@@ -125,6 +125,9 @@ def start_gateway(config: str, port: int, environ: dict[str, str] | None = None)
     gateway = Process([twistd, "-n", "--pidfile=", "smartgate", "--config", file.name], port, environ)
     try:
         gateway.wait()
+    except BaseException:
+        gateway.stop()
+        raise
     finally:
         if gateway.child.poll() is not None:
             os.unlink(file.name)
