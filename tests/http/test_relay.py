@@ -470,7 +470,8 @@ class TimeTests(ProxyTestCase):
         """Its instance, which is not read from meanwhile, is not late."""
         self.gateway.site.limits = Limits(min_rate=0.01)
         self.client.stop_taking()
-        self.exchange(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (READ * 2) + bytes(READ * 2 - 1))
+        self.exchange(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (READ + 1))
+        self.origin.wires[0].send(bytes(READ))  # in one read: nothing is left that would come at once afterwards
         for _ in range(50):
             self.client.take_some(10)
             self.after(1)

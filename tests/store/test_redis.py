@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from gateway.core.errors import Unavailable
 from gateway.core.revocations import Revocations
-from gateway.interfaces import IStore, Verdict
+from gateway.interfaces import NOTHING, IStore, Verdict
 from gateway.store import redis
 from gateway.store.address import PATIENCE, Address
 from gateway.store.failover import StandIn
@@ -276,6 +276,15 @@ class RedisStoreTests(SynchronousTestCase):
         self.hang(self.store.ask("", "a"))
         self.failureResultOf(self.store.ask("", "b"), Unavailable)
         self.returned(self.connect())
+
+    def test_nobody_to_count(self) -> None:
+        """Where only a token was asked about, a policy for limits does not matter, and nobody is counted."""
+        line = self.connect()
+        asked = self.store.ask("t", "")
+        self.leave()
+        line.reply(b"-LOADING in progress\r\n")
+        self.assertEqual(self.successResultOf(asked), NOTHING)
+        self.assertEqual(self.successResultOf(self.store.ask("t", "")), NOTHING)
 
     def test_fails_what_waits_when_its_turn_never_came(self) -> None:
         """Questions that time out before they left are answered without Redis, until a probe finds it there."""
