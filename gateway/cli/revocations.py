@@ -97,6 +97,13 @@ def _time(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def _name(text: str) -> str:
+    """Who or what is revoked, for argparse: nothing has an empty name, but variables that were not set do."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty, so nothing would be revoked")
+    return text
+
+
 def plant(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the command to the parser."""
     revoking = commands.add_parser(
@@ -104,10 +111,12 @@ def plant(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     revoking.set_defaults(command=revoke)
     which = revoking.add_mutually_exclusive_group(required=True)
-    which.add_argument("--jti", metavar="ID", help="the one token with this id")
+    which.add_argument("--jti", type=_name, metavar="ID", help="the one token with this id")
     which.add_argument("--token", help="this token, for as long as it would live; - reads it from standard input")
-    which.add_argument("--user", metavar="SUB", help="all of this user's, and the user's API keys")
-    which.add_argument("--key", metavar="KID", help="all that are verified with this published key of the issuer")
+    which.add_argument("--user", type=_name, metavar="SUB", help="all of this user's, and the user's API keys")
+    which.add_argument(
+        "--key", type=_name, metavar="KID", help="all that are verified with this published key of the issuer"
+    )
     revoking.add_argument(
         "--for",
         dest="life",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import time
+from contextlib import redirect_stderr
 
 import jwt
 
@@ -78,6 +79,15 @@ class RevokeTests(RecordsCase):
             (self.token(exp=1e300), "has no exp"),
         ):
             self.assertIn(why, self.fails("revoke", "--token", token))
+        self.assertEqual(self.written(), {})
+
+    def test_no_name(self) -> None:
+        """Nothing is said to be revoked where a variable of a script was empty."""
+        for option in ("--jti", "--user", "--key"):
+            stderr = io.StringIO()
+            with redirect_stderr(stderr), self.assertRaises(SystemExit):
+                self.run_cli("revoke", option, "")
+            self.assertIn("is empty, so nothing would be revoked", stderr.getvalue())
         self.assertEqual(self.written(), {})
 
     def test_odd_times(self) -> None:
