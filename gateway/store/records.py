@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any, Final
 
 from hiredis import PushNotification
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -147,7 +147,8 @@ class RedisRecords:
         self._away = self._link is None
         if self._link is not None and "READONLY" in failure.getErrorMessage():
             self._link.transport.loseConnection()  # whoever writes may be elsewhere now
-        raise NoAnswer(f"Redis did not answer: {failure.getErrorMessage()}")
+        why = "not in time" if failure.check(TimeoutError) else failure.getErrorMessage()
+        raise NoAnswer(f"Redis did not answer: {self._links.trouble or why}")
 
     # -- the connection ---------------------------------------------------------------------------------------------
 

@@ -343,11 +343,18 @@ class RedisRecordsTests(SynchronousTestCase):
         self.assertIn("not an integer", str(self.failureResultOf(refused, NoAnswer).value))
         slow = self.records.get("a")
         self.clock.advance(TIMEOUT)
-        self.failureResultOf(slow, NoAnswer)
+        self.assertEqual(str(self.failureResultOf(slow, NoAnswer).value), "Redis did not answer: not in time")
         writing = self.records.put("a", "1")
         line.lose()
         self.failureResultOf(writing, NoAnswer)
         self.failureResultOf(self.records.get("a"), NoAnswer)
+
+    def test_says_what_keeps_it(self) -> None:
+        """Where there is no connection, why there is none."""
+        asked = self.records.put("a", "1")
+        self.records._links.connectionError("127.0.0.1: WRONGPASS invalid password")
+        self.clock.advance(PATIENCE)
+        self.assertIn(": WRONGPASS invalid password", str(self.failureResultOf(asked, NoAnswer).value))
 
     def test_a_replica(self) -> None:
         """Where nothing can be written the connection is given up: who can be written to may be elsewhere now."""
