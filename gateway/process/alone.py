@@ -7,21 +7,29 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from gateway.process.service import ProcessService
+from gateway.process.service import PARTING, ProcessService
 
 
 class Alone(ProcessService):
     """Serves by itself.
 
     :param gateway: starts and stops with it.
+    :param drain: seconds that its requests may take when it stops.
     :param check: says what is wrong with the configuration as it is now; None when nothing is.
     """
 
     def __init__(
-        self, reactor: Any, twistd: Mapping[str, Any], gateway: Any, check: Callable[[], str | None], **more: Any
+        self,
+        reactor: Any,
+        twistd: Mapping[str, Any],
+        gateway: Any,
+        drain: float,
+        check: Callable[[], str | None],
+        **more: Any,
     ) -> None:
         super().__init__(reactor, twistd, **more)
         self._gateway = gateway
+        self._drain = drain
         self._check = check
 
     def startService(self) -> None:
@@ -31,10 +39,12 @@ class Alone(ProcessService):
 
     def begin(self) -> None:
         """It serves already."""
+        self._notify.ready("serves in one process")
 
     def stopService(self) -> Deferred[None]:
         """Take no more connections, and let requests finish."""
         super().stopService()
+        self._notify.stopping(self._drain + PARTING)
         stopped: Deferred[None] = self._gateway.stopService()
         return stopped
 

@@ -10,6 +10,7 @@ from typing import Final
 
 PATIENCE: Final = 1.0
 """Seconds to wait for systemd to have room for a message."""
+_LONGEST: Final = 300
 
 
 class Notify:
@@ -35,6 +36,23 @@ class Notify:
             sender.settimeout(PATIENCE)
             sender.sendto("\n".join(states).encode(), self._address)
 
+    def ready(self, status: str) -> None:
+        """A start or a reload is over.
+
+        :param status: what ``systemctl status`` shows: as one line, and not a long one.
+        """
+        self.tell("READY=1", f"STATUS={' '.join(status.split())[:_LONGEST]}")
+
     def reloading(self) -> None:
-        """A reload has begun; ``READY=1`` ends it."""
+        """A reload has begun; :meth:`ready` ends it."""
         self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self, seconds: float) -> None:
+        """The end has begun, and may take so long, whatever ``TimeoutStopSec=`` says."""
+        self.tell(
+            "STOPPING=1", "STATUS=stopping: requests under way are finished", f"EXTEND_TIMEOUT_USEC={seconds * 1e6:.0f}"
+        )
+
+    def alive(self) -> None:
+        """To be said several times within :attr:`watchdog`."""
+        self.tell("WATCHDOG=1")

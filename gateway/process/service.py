@@ -15,8 +15,15 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from gateway.process import orphans
+from gateway.process.notify import Notify
 from gateway.telemetry.logs import LogFile, destination, observer
 
+FEEDINGS: Final = 4
+"""How often systemd's watchdog is fed within its time. A worker that hangs starves it for five seconds before it is
+killed: with two, it may come to its end in that very moment.
+"""
+PARTING: Final = 5.0
+"""Seconds that a process may take to end when its requests are over."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -27,7 +34,7 @@ def _fail() -> None:
 
 
 class ProcessService(service.Service):
-    """A process that twistd runs.
+    """A process that twistd runs, and tells systemd how it is where that started it.
 
     SIGTERM ends it in good order and with status 0, where Twisted would end it by that signal again; another one ends
     it at once. SIGUSR1 opens log files anew.
@@ -49,6 +56,9 @@ class ProcessService(service.Service):
         self._twistd = twistd
         self._install = install
         self._out: Any = None
+        self._notify = Notify(os.environ, os.getpid())
+        self._feeding = LoopingCall(self._feed)
+        self._feeding.clock = reactor
 
     # -- what each kind of process does ---------------------------------------------------------------------------
 
@@ -68,6 +78,10 @@ class ProcessService(service.Service):
     def hurry(self) -> None:
         """Stop, which it does already, is to be over at once."""
         raise NotImplementedError
+
+    def answering(self) -> bool:
+        """Whether all of it is well enough for systemd to hear that it lives; that its reactor runs is certain."""
+        return True
 
     # -- what all do ----------------------------------------------------------------------------------------------
 
@@ -110,7 +124,15 @@ class ProcessService(service.Service):
             reaping.clock = self.reactor
             reaping.start(orphans.PERIOD)
         self.begin()
+        if self._notify.watchdog is not None:
+            self._feeding.start(self._notify.watchdog / FEEDINGS)
+
+    def _feed(self) -> None:
+        if self.answering():
+            self._notify.alive()
 
     def _ended(self) -> None:
+        if self._feeding.running:
+            self._feeding.stop()
         for number in SIGNALS:  # one that comes while the interpreter ends would decide its exit status
             self._install(number, signal.SIG_IGN)

@@ -23,10 +23,9 @@ from gateway.process.admin import pages
 from gateway.process.children import Check, Child
 from gateway.process.commands import Commands
 from gateway.process.control import Family
-from gateway.process.fleet import Fleet, Generation, State, Worker
+from gateway.process.fleet import STOP_MARGIN, Fleet, Generation, State, Worker
 from gateway.process.handover import Handover
-from gateway.process.notify import Notify
-from gateway.process.service import SIGNALS, ProcessService
+from gateway.process.service import PARTING, SIGNALS, ProcessService
 from gateway.process.sockets import Binder, Inherited, close
 from gateway.process.totals import Totals, families
 from gateway.process.worker import Place
@@ -93,7 +92,6 @@ class Supervisor(ProcessService):
         self._settings = settings
         self._taken = taken
         self._handover = handover
-        self._notify = Notify(os.environ, os.getpid())
         self._fleet: Fleet[Child] = Fleet(reactor, self)
         self._totals = Totals(handover.counted if handover else ())
         self._counts = handover.counts if handover else {"reloads": 0, "refused": 0, "restarts": 0}
@@ -109,8 +107,7 @@ class Supervisor(ProcessService):
         self._admin_text = ""
         self._admin_port: Any = None
         self._looking = LoopingCall(self._fleet.look)
-        self._feeding = LoopingCall(self._feed)
-        self._looking.clock = self._feeding.clock = reactor
+        self._looking.clock = reactor
 
     # -- its life -------------------------------------------------------------------------------------------------
 
@@ -136,14 +133,17 @@ class Supervisor(ProcessService):
         else:
             self._go_on(handover)
         self._looking.start(LOOK_PERIOD, now=False)
-        if self._notify.watchdog is not None:
-            self._feeding.start(self._notify.watchdog / 2)
+
+    def answering(self) -> bool:
+        """Whether no worker hangs."""
+        return self._fleet.answering
 
     def stopService(self) -> Deferred[Any]:
         """Let all workers finish their requests, and end."""
         super().stopService()
         self.stopping = True
-        self._notify.tell("STOPPING=1", "STATUS=stopping: requests under way are finished")
+        drains = [worker.generation.drain for worker in self._fleet.workers]
+        self._notify.stopping(max(drains, default=0.0) + STOP_MARGIN + PARTING)
         _close([each for each in (self._fleet.current, self._fleet.coming) if each is not None], [])
         admin = maybeDeferred(self._admin_port.stopListening) if self._admin_port is not None else None
         self._admin.abort()
@@ -151,9 +151,8 @@ class Supervisor(ProcessService):
         return DeferredList([each for each in (admin, self._emptied) if each is not None]).addCallback(self._stopped)
 
     def _stopped(self, _: Any) -> None:
-        for each in (self._looking, self._feeding):
-            if each.running:
-                each.stop()
+        if self._looking.running:
+            self._looking.stop()
         if self._handover is not None and self._pidfile:  # twistd does not know of it any more
             with contextlib.suppress(OSError):
                 os.unlink(self._pidfile)
@@ -266,12 +265,12 @@ class Supervisor(ProcessService):
     def _refuse(self, reason: str) -> None:
         self._counts["refused"] += 1
         self.log.error("The reload is refused, and nothing has changed: {reason}", reason=reason)
-        self._over("the last reload was refused, see the log")
+        self._over(f"the last reload was refused: {reason}")
 
     def _over(self, status: str) -> None:
         """A start or a reload is over."""
         self._reloading = False
-        self._notify.tell("READY=1", f"STATUS={status}")
+        self._notify.ready(status)
         self._next()
 
     def _next(self) -> None:
@@ -405,11 +404,6 @@ class Supervisor(ProcessService):
         self._emptied.callback(None)
 
     # -- what operators are told ----------------------------------------------------------------------------------
-
-    def _feed(self) -> None:
-        """Let systemd know that the gateway lives; it does not, if its workers hang."""
-        if self._fleet.answering:
-            self._notify.tell("WATCHDOG=1")
 
     def _ready(self) -> bool:
         """Whether all workers that are wanted serve, and have all they need."""

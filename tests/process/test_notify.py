@@ -26,7 +26,7 @@ class NotifyTests(SynchronousTestCase):
         """A name that begins with @ is one of Linux' own."""
         self.systemd.bind("\0" + self.name)
         notify = Notify({"NOTIFY_SOCKET": "@" + self.name}, 1)
-        notify.tell("READY=1", "STATUS=well")
+        notify.ready("well")
         self.assertEqual(self.heard(), "READY=1\nSTATUS=well")
         before = time.monotonic_ns() // 1000
         notify.reloading()
@@ -39,13 +39,25 @@ class NotifyTests(SynchronousTestCase):
         path = f"/tmp/{self.name}"
         self.systemd.bind(path)
         self.addCleanup(os.unlink, path)
-        Notify({"NOTIFY_SOCKET": path}, 1).tell("STOPPING=1")
-        self.assertEqual(self.heard(), "STOPPING=1")
+        notify = Notify({"NOTIFY_SOCKET": path}, 1)
+        notify.stopping(42.5)
+        said = self.heard().split("\n")
+        self.assertEqual((said[0], said[2]), ("STOPPING=1", "EXTEND_TIMEOUT_USEC=42500000"))
+        notify.alive()
+        self.assertEqual(self.heard(), "WATCHDOG=1")
+
+    def test_long_status(self) -> None:
+        """Whatever a status is made of, it is one line, so that nothing of it is taken for another state; and short."""
+        self.systemd.bind("\0" + self.name)
+        Notify({"NOTIFY_SOCKET": "@" + self.name}, 1).ready("refused:\n  a: wrong\nSTOPPING=1" + "x" * 9999)
+        said = self.heard()
+        self.assertTrue(said.startswith("READY=1\nSTATUS=refused: a: wrong STOPPING=1xxx"))
+        self.assertLess(len(said), 400)
 
     def test_nobody(self) -> None:
         """Without systemd, and when it has gone, nothing happens."""
-        Notify({}, 1).tell("READY=1")
-        Notify({"NOTIFY_SOCKET": "/nowhere"}, 1).tell("READY=1")
+        Notify({}, 1).ready("well")
+        Notify({"NOTIFY_SOCKET": "/nowhere"}, 1).ready("well")
 
     def test_watchdog(self) -> None:
         """How often systemd wants to hear from this process, if from this one."""

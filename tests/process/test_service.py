@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.process import orphans
 from gateway.process.alone import Alone
+from gateway.process.notify import Notify
 from gateway.process.service import ProcessService
 
 
@@ -79,7 +80,8 @@ class ServiceCase(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self.told)
 
     def service(self, **twistd: Any) -> Alone:
-        return Alone(self.reactor, twistd, self.gateway, lambda: self.mistakes, install=self.signals.__setitem__)
+        install = self.signals.__setitem__
+        return Alone(self.reactor, twistd, self.gateway, 30.0, lambda: self.mistakes, install=install)
 
     def start(self) -> Alone:
         """One whose reactor runs."""
@@ -170,6 +172,25 @@ class SignalTests(ServiceCase):
         self.assertEqual([event["log_level"] for event in self.told], [LogLevel.critical] * 2)
         registered[0]()
         self.assertEqual(ended, [1])
+
+
+class NotifyTests(ServiceCase):
+    """What systemd is told of a gateway in one process."""
+
+    def test_states(self) -> None:
+        """It is ready at once, lives as long as its reactor turns, and says how long its end may take."""
+        told: list[tuple[str, ...]] = []
+        self.patch(os, "environ", {**os.environ, "NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "8000000"})
+        self.patch(Notify, "tell", lambda _, *states: told.append(states))
+        alone = self.start()
+        self.assertEqual(told.pop(0)[0], "READY=1")
+        self.reactor.pump([2, 2])
+        self.assertEqual(told, [("WATCHDOG=1",)] * 3)
+        alone.stopService()
+        self.assertEqual((told[-1][0], told[-1][-1]), ("STOPPING=1", "EXTEND_TIMEOUT_USEC=35000000"))
+        for function, arguments, keywords in self.reactor.triggers["after"]["shutdown"]:
+            function(*arguments, **keywords)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
 
 class LogTests(ServiceCase):

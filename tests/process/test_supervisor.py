@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -257,18 +258,38 @@ class StartTests(SupervisorCase):
         self.served()
         self.assertFalse({"NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(FakeChild.made[0].environ))
         self.told.clear()
-        self.reactor.advance(4)
+        self.reactor.advance(2)
         self.assertEqual(self.told, [("WATCHDOG=1",)])
 
-    def test_hang(self) -> None:
-        """The watchdog hears nothing while a worker does not answer."""
-        self.patch(os, "environ", {**os.environ, "NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "8000000"})
+    def hang(self, watchdog: float) -> list[float]:
+        """When the watchdog is fed while a worker hangs, is killed and ends, in seconds since it hung."""
+        usec = str(int(watchdog * 1e6))
+        self.patch(os, "environ", {**os.environ, "NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": usec})
         self.served()
-        self.patch(FakeChild, "look", lambda *_: None)
-        self.reactor.pump([LOOK_PERIOD] * 8)
+        hung = FakeChild.made[0]
+        self.patch(FakeChild, "look", lambda child, answered: child is hung or answered())
         self.told.clear()
-        self.reactor.pump([LOOK_PERIOD] * 4)
-        self.assertEqual(self.told, [])
+        fed = []
+        for moment in range(60):
+            self.reactor.advance(LOOK_PERIOD / 2)
+            fed += [moment * LOOK_PERIOD / 2 for states in self.told if states == ("WATCHDOG=1",)]
+            self.told.clear()
+            if hung.told == ["kill"]:
+                hung.told.clear()
+                hung.end()
+        return fed
+
+    def test_hang(self) -> None:
+        """The watchdog hears nothing while a worker does not answer for long."""
+        fed = self.hang(2)
+        self.assertGreater(max(later - before for before, later in pairwise(fed)), 4)
+
+    def test_hang_is_survived(self) -> None:
+        """One worker that hangs and is killed does not bring the watchdog near its end, which would end them all."""
+        for watchdog in (30, 10):
+            self.setUp()
+            fed = self.hang(watchdog)
+            self.assertLessEqual(max(later - before for before, later in pairwise(fed)), watchdog * 0.75)
 
     def test_systemd(self) -> None:
         """Its sockets are handed on under their numbers."""
@@ -442,6 +463,7 @@ class ReloadTests(SupervisorCase):
         self.check("/proc/self/fd/3: is all wrong")
         self.assertIn(f"{self.config}: is all wrong", self.logged())
         self.assertEqual([states[0] for states in self.told], ["READY=1", "RELOADING=1", "READY=1"])
+        self.assertEqual(self.told[-1][1], f"STATUS=the last reload was refused: {self.config}: is all wrong")
         self.assertEqual((self.executed, FakeChild.made[0].told), ([], []))
         self.running.reload()
         self.assertEqual(len(self.reactor.checks), 2)
@@ -601,7 +623,7 @@ class StopTests(SupervisorCase):
         """Nothing is listened to, and it is over with the last worker."""
         running = self.served()
         stopped = running.stopService()
-        self.assertEqual(self.told[-1][0], "STOPPING=1")
+        self.assertEqual((self.told[-1][0], self.told[-1][-1]), ("STOPPING=1", "EXTEND_TIMEOUT_USEC=20000000"))
         self.assertTrue(self.ports[0].closed)
         self.assertEqual([child.told for child in FakeChild.made], [["stop"]] * 2)
         for child in FakeChild.made:
