@@ -37,15 +37,16 @@ install)
     fi
     ;;
 uninstall)
-    # Whoever runs the gateway may not write here, and would compile at each start.
-    "$root$prefix/bin/python3" -m compileall -q -s "$root$prefix" -p "$prefix" "$root$prefix/lib"
     if [ -z "$root" ] && [ -d /run/systemd/system ]; then
         systemctl disable --now smartgate.service smartgate.socket || true
         systemctl stop 'smartgate@*.service' || true
     fi
-    rm -rf "$root$prefix" "$units"/smartgate.* "$units"/smartgate@.*
+    rm -rf "$root$prefix" "$units"/smartgate.* "$units"/smartgate@.* "$root"/etc/systemd/system/*.wants/smartgate@*.service
     rm -f "$root/usr/local/bin/smartgate" "$root/usr/local/share/man/man8/smartgate.8" "$root/etc/logrotate.d/smartgate" \
         "$root/usr/local/lib/sysusers.d/smartgate.conf" "$root/usr/local/lib/tmpfiles.d/smartgate.conf"
+    if [ -z "$root" ] && [ -d /run/systemd/system ]; then
+        systemctl daemon-reload
+    fi
     echo "left as they are: $root/etc/smartgate, $root/etc/default/smartgate, $root/var/log/smartgate and the user smartgate"
     ;;
 esac

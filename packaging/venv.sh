@@ -26,7 +26,9 @@ find "$new/bin" ! -type d ! -name 'python*' ! -name twistd ! -name smartgate -de
 find "$new/lib" -path '*.dist-info/RECORD' -exec sed -i '\|^\.\./\.\./\.\./bin/|d' {} +
 rm -rf "$new/share" "$new/include" "$new/lib64"
 
-# Twisted writes down once which plugins there are; who runs the gateway may not write there.
+# Twisted writes down once which plugins there are, and again when one is not older than that; who runs the gateway may
+# not write there, and a package has the same date for all of its files.
+find "$new/lib" -path '*/twisted/plugins/*.py' -exec touch -d '2020-01-01 UTC' {} +
 "$new/bin/python" -B -c 'import gateway.cli, gateway.tap
 from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 find "$new/lib" -depth -type d -name __pycache__ -exec rm -rf {} +
