@@ -113,7 +113,7 @@ def unit() -> Counts:
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
-        if not {"integration", "faults", "packages"} & set(path.parts)
+        if not {"integration", "faults", "packages", "systemd"} & set(path.parts)
     ]
     trial = ["twisted.trial", "--temp-directory", "_trial_temp_unit", *modules]
     counts = tests("unit tests", [*PYTHON, "coverage", "run", "-m", *trial])
@@ -135,17 +135,33 @@ def faults() -> Counts:
 
 def packages() -> Counts:
     """The Debian package and the container image, where there is what they need; five minutes."""
+    return on_debian("packages", "lintian", "buildah")
+
+
+def systemd() -> Counts:
+    """The service, in a Debian 12 that boots, where there is what that needs; four minutes."""
+    return on_debian("systemd", "systemd-nspawn", "nsenter")
+
+
+def on_debian(name: str, *tools: str) -> Counts:
+    """A suite that needs root, a tree of Debian 12 and these tools; it says so where they are not."""
     from tests.packages.debian import missing
 
-    if reason := missing():
-        print(f"== packages: NOT RUN: {reason}", flush=True)
+    if reason := missing(*tools):
+        print(f"== {name}: NOT RUN: {reason}", flush=True)
         return Counts()
     tree = check("a tree of Debian 12", [*PYTHON, "tests.packages.debian"])
-    trial = ["twisted.trial", "--temp-directory", "_trial_temp_packages", "tests.packages"]
-    return tree + tests("packages", [*PYTHON, *trial])
+    return tree + tests(name, [*PYTHON, "twisted.trial", "--temp-directory", f"_trial_temp_{name}", f"tests.{name}"])
 
 
-SUITES = {"static": static, "unit": unit, "integration": integration, "faults": faults, "packages": packages}
+SUITES = {
+    "static": static,
+    "unit": unit,
+    "integration": integration,
+    "faults": faults,
+    "packages": packages,
+    "systemd": systemd,
+}
 ALWAYS = ("static", "unit", "integration", "faults")
 """What runs when nothing is named."""
 

@@ -54,7 +54,41 @@ def alive(pid: int) -> bool:
         return False
 
 
-class WorkersCase(SynchronousTestCase):
+class OperatorCase(SynchronousTestCase):
+    """Asks a gateway how it is.
+
+    :ivar admin: the port on which it listens to operators.
+    """
+
+    admin: int
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """What operators get; status 0 when nothing."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except (urllib.error.URLError, OSError):
+            return 0, ""
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The workers as the supervisor tells them."""
+        status, text = self.ask("/workers")
+        return list(json.loads(text)) if status == 200 else []
+
+    def metric(self, line: str) -> float:
+        """The value of a metric that is written like this."""
+        values = [each.rpartition(" ")[2] for each in self.ask("/metrics")[1].splitlines() if each.startswith(line)]
+        return sum(map(float, values))
+
+    def generation(self, number: int) -> bool:
+        """Whether this generation serves, and no other is left."""
+        found = [(worker["generation"], worker["state"]) for worker in self.workers()]
+        return bool(found) and set(found) == {(number, "serving")}
+
+
+class WorkersCase(OperatorCase):
     """A gateway in several processes, with a Valkey and an origin."""
 
     def setUp(self) -> None:
@@ -108,34 +142,9 @@ class WorkersCase(SynchronousTestCase):
 
         wait_for(ready, "it is ready", 30)
 
-    def ask(self, path: str) -> tuple[int, str]:
-        """What operators get; status 0 when nothing."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except (urllib.error.URLError, OSError):
-            return 0, ""
-
-    def workers(self) -> list[dict[str, Any]]:
-        """The workers as the supervisor tells them."""
-        status, text = self.ask("/workers")
-        return list(json.loads(text)) if status == 200 else []
-
-    def metric(self, line: str) -> float:
-        """The value of a metric that is written like this."""
-        values = [each.rpartition(" ")[2] for each in self.ask("/metrics")[1].splitlines() if each.startswith(line)]
-        return sum(map(float, values))
-
     def reload(self) -> None:
         """Ask for a reload."""
         os.kill(self.gateway.child.pid, signal.SIGHUP)
-
-    def generation(self, number: int) -> bool:
-        """Whether this generation serves, and no other is left."""
-        found = [(worker["generation"], worker["state"]) for worker in self.workers()]
-        return bool(found) and set(found) == {(number, "serving")}
 
     def said(self, text: str) -> bool:
         """Whether the log has this."""

@@ -14,16 +14,27 @@ from tests.integration.processes import ROOT
 CACHE = ROOT / ".cache"
 PYTHON = "/usr/bin/python3"
 """The machine's own Python, which packages are made for."""
-WITH = ("ca-certificates", "python3", "python3-venv", "systemd")
-_TOOLS = ("debootstrap", "dpkg-buildpackage", "dh", "lintian", "buildah", "unshare")
+WITH = ("ca-certificates", "dbus", "logrotate", "python3", "python3-venv", "redis-server", "systemd-sysv")
+TOOLS = {
+    "debootstrap": "debootstrap",
+    "unshare": "util-linux",
+    "dpkg-buildpackage": "build-essential",
+    "dh": "debhelper",
+    "lintian": "lintian",
+    "buildah": "buildah",
+    "systemd-nspawn": "systemd-container",
+    "nsenter": "util-linux",
+}
+"""What the suites call, and the package that has it."""
 
 
-def missing() -> str:
-    """Why nothing of this can run here; empty when it can."""
+def missing(*tools: str) -> str:
+    """Why what calls these tools besides those that make a tree cannot run here; empty when it can."""
     if os.geteuid():
         return "root is needed, to make trees of Debian and to go into them"
-    if absent := [tool for tool in _TOOLS if not shutil.which(tool)]:
-        return f"not on PATH: {', '.join(absent)} (apt install debootstrap build-essential debhelper lintian buildah)"
+    absent = [tool for tool in ("debootstrap", "unshare", "dpkg-buildpackage", "dh", *tools) if not shutil.which(tool)]
+    if absent:
+        return f"not on PATH: {', '.join(absent)} (apt install {' '.join(sorted({TOOLS[tool] for tool in absent}))})"
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from functools import cache
@@ -22,12 +23,14 @@ def package() -> Path:
 
 
 def later(package: Path, place: Path) -> Path:
-    """The same package under a higher version, with a configuration that the new version has changed."""
+    """The same package under a higher version, with a configuration and code that the new version has changed."""
     run("dpkg-deb", "-R", package, place)
     control = place / "DEBIAN/control"
     control.write_text(control.read_text().replace("\nVersion: ", "\nVersion: 9:"))
     (place / CONFIG).write_text((place / CONFIG).read_text() + "# new\n")
-    return Path(run("dpkg-deb", "-b", place, f"{place}.deb").split("'")[-2])
+    (code,) = place.glob("usr/lib/smartgate/lib/*/site-packages/gateway/__init__.py")
+    code.write_text(re.sub("^__version__ = .*", '__version__ = "9"', code.read_text(), flags=re.M))
+    return Path(run("dpkg-deb", "-Znone", "-b", place, f"{place}.deb").split("'")[-2])
 
 
 def give(tree: Tree, package: Path) -> None:
