@@ -10,8 +10,9 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 from twisted.application import service
 from twisted.internet import tcp
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.web.resource import IResource
@@ -78,6 +79,7 @@ class Gateway(service.Service):
         self._poller: Any = Poller(reactor)
         self._settings = settings
         self._ports: list[Any] = []
+        self._delay: Deferred[None] | None = None
         self._drained: Deferred[None] | None = None
         self._ended: Deferred[Any] | None = None
         self._cut_call: IDelayedCall | None = None
@@ -118,6 +120,7 @@ class Gateway(service.Service):
     def _checks(self) -> dict[str, Callable[[], Any]]:
         """What has to be well for the gateway to be ready."""
         checks: dict[str, Callable[[], Any]] = {
+            "serving": lambda: self._delay is None,
             "store": store_check(self._settings, self._store),
             "records": lambda: self._records.loaded,
         }
@@ -227,8 +230,22 @@ class Gateway(service.Service):
         self._ports.append(port)
 
     def stopService(self) -> Deferred[Any]:
-        """Take no more connections, let requests finish for ``server.drain`` seconds, then cut the rest."""
+        """Take no more connections, let requests finish for ``server.drain`` seconds, then cut the rest.
+
+        For ``server.shutdown_delay`` seconds before, it serves as ever, but is not ready, and says with each answer
+        that it is the last: a balancer sees that it goes, and loses nothing by it.
+        """
         super().stopService()
+        delay = self._settings.server.shutdown_delay
+        if self._ended is not None or not delay:
+            return self._stop()
+        self._site.retire()
+        self._delay = deferLater(self._reactor, delay)
+        return self._delay.addErrback(lambda failure: failure.trap(CancelledError) and None).addCallback(
+            lambda _: self._stop()
+        )
+
+    def _stop(self) -> Deferred[Any]:
         drain = self._settings.server.drain
         ended = self._leave()
         self._site.drain()
@@ -248,6 +265,8 @@ class Gateway(service.Service):
 
     def hurry(self) -> None:
         """Cut everything now."""
+        if self._delay is not None and not self._delay.called:
+            self._delay.cancel()
         self._site.abort()
         if self._drained is not None:
             self._drained.cancel()

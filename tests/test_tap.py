@@ -1050,6 +1050,34 @@ class StopTests(GatewayCase):
         upstream.lost()
         self.successResultOf(stopped)
 
+    def test_shutdown_delay(self) -> None:
+        """It serves on, not ready any more, and each answer is the last; only then it drains."""
+        self.start(server={"shutdown_delay": "5s", "drain": "5s"})
+        self.assertEqual(self.status(start="GET /ready"), 200)
+        idle = self.connect()
+        stopped = self.gateway.stopService()
+        self.assertEqual(self.status(start="GET /ready"), 503)
+        self.reactor.advance(4.9)
+        self.assertIn(b"Connection: close\r\n", self.ask())
+        self.assertFalse(idle.disconnecting)
+        under_way = self.send()
+        self.reactor.advance(0.1)
+        self.assertTrue(idle.disconnecting)
+        self.reactor.advance(4.9)
+        self.assertFalse(under_way.aborted)
+        self.assertNoResult(stopped)
+        self.reactor.advance(0.1)
+        self.assertTrue(under_way.aborted)
+
+    def test_shutdown_delay_hurry(self) -> None:
+        """Told once more, it waits for nothing."""
+        self.start(server={"shutdown_delay": "5s"})
+        client = self.send()
+        stopped = self.gateway.stopService()
+        self.patch(client, "abortConnection", client.lost)
+        self.gateway.hurry()
+        self.successResultOf(stopped)
+
     def test_operators(self) -> None:
         """Their connections are cut: they have no request worth waiting for."""
         self.start()

@@ -109,6 +109,7 @@ class Server(_Table):
     trusted_proxies: tuple[Network, ...] = ()
     max_body: Bytes = 10 * 1024**2
     drain: SecondsOrZero = 30.0
+    shutdown_delay: SecondsOrZero = 0.0
     public_url: PublicUrl = ""
     max_head: Bytes = 32 * 1024
     max_fields: Count = 100

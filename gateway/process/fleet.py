@@ -33,7 +33,7 @@ class Generation:
     """What one configuration asks for.
 
     :ivar wanted: how many workers.
-    :ivar drain: seconds that requests may go on when a worker stops.
+    :ivar drain: seconds until a worker that stops has finished.
     :ivar snapshot: the descriptor of the configuration as it was checked.
     :ivar sockets: the descriptors that its workers accept from, by their keys.
     :ivar admin: where operators are listened to, as an endpoint; and that endpoint's descriptors.

@@ -300,7 +300,13 @@ class Supervisor(ProcessService):
             admin.release()
             raise
         return Generation(
-            number, wanted(self._settings), server.drain, taken, clients.sockets, server.admin, admin.sockets
+            number,
+            wanted(self._settings),
+            server.shutdown_delay + server.drain,
+            taken,
+            clients.sockets,
+            server.admin,
+            admin.sockets,
         )
 
     def _serve_admin(self, generation: Generation) -> None:
