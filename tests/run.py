@@ -113,7 +113,7 @@ def unit() -> Counts:
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
-        if not {"integration", "faults", "packages", "systemd"} & set(path.parts)
+        if not {"integration", "faults", "packages", "systemd", "topology"} & set(path.parts)
     ]
     trial = ["twisted.trial", "--temp-directory", "_trial_temp_unit", *modules]
     counts = tests("unit tests", [*PYTHON, "coverage", "run", "-m", *trial])
@@ -154,6 +154,17 @@ def on_debian(name: str, *tools: str) -> Counts:
     return tree + tests(name, [*PYTHON, "twisted.trial", "--temp-directory", f"_trial_temp_{name}", f"tests.{name}"])
 
 
+def topology() -> Counts:
+    """Three gateways, balancers, Redis and Sentinel in network namespaces, where they can be made; three minutes."""
+    from tests.topology.net import missing
+
+    if reason := missing():
+        print(f"== topology: NOT RUN: {reason}", flush=True)
+        return Counts()
+    trial = ["twisted.trial", "--temp-directory", "_trial_temp_topology", "tests.topology"]
+    return tests("topology", [*PYTHON, *trial])
+
+
 SUITES = {
     "static": static,
     "unit": unit,
@@ -161,6 +172,7 @@ SUITES = {
     "faults": faults,
     "packages": packages,
     "systemd": systemd,
+    "topology": topology,
 }
 ALWAYS = ("static", "unit", "integration", "faults")
 """What runs when nothing is named."""

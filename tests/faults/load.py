@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ class Load:
     :param clients: connections, each with a thread of its own.
     :param pause: seconds between an answer and the next request on a connection.
     :param patience: seconds until an answer has to be complete.
+    :param connect: makes each connection, where it is not to ``port`` of this machine.
     """
 
     def __init__(
@@ -50,15 +52,15 @@ class Load:
         clients: int = 4,
         pause: float = 0.005,
         patience: float = 5.0,
+        connect: Callable[[], Client] | None = None,
     ) -> None:
         body = b"x" * 64 if method in ("POST", "PUT") else b""
         length = (f"Content-Length: {len(body)}",) if body else ()
         self._start = f"{method} {path}?"
         self._rest = "\r\n".join((" HTTP/1.1", "Host: gateway.example", *lines, *length, "", "")).encode() + body
         self._numbers = itertools.count()
-        self._port = port
+        self._connect = connect or (lambda: Client(port, seconds=patience))
         self._pause = pause
-        self._patience = patience
         self._over = threading.Event()
         self._outcomes: list[Outcome] = []
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
@@ -94,7 +96,7 @@ class Load:
             sent = time.monotonic()
             status, body = NO_ANSWER, b""
             try:
-                client = client or Client(self._port, seconds=self._patience)
+                client = client or self._connect()
                 client.send(f"{self._start}{next(self._numbers)}".encode(), self._rest)
                 status, head, body, _ = client.answer()
                 if b"connection: close" in head.lower():

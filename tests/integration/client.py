@@ -27,11 +27,11 @@ class Answer(NamedTuple):
 class Client:
     """One connection to the gateway; everything on it takes ``seconds`` at most.
 
-    :param source: the loopback address it comes from.
+    :param source: the address it comes from.
     """
 
-    def __init__(self, port: int, source: str = "127.0.0.1", seconds: float = 5.0) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), seconds, (source, 0))
+    def __init__(self, port: int, source: str = "127.0.0.1", seconds: float = 5.0, host: str = "127.0.0.1") -> None:
+        self.socket = socket.create_connection((host, port), seconds, (source, 0))
         self._data = b""
 
     def send(self, *pieces: bytes) -> None:

@@ -85,6 +85,11 @@ def connect(port: int, path: str, *lines: str, context: ssl.SSLContext | None = 
     connection = socket.create_connection(("127.0.0.1", port), 5)
     if context is not None:
         connection = context.wrap_socket(connection, server_hostname="localhost")
+    return upgrade(connection, path, *lines)
+
+
+def upgrade(connection: socket.socket, path: str, *lines: str) -> Peer:
+    """The same on a connection that is there."""
     key = base64.b64encode(os.urandom(16)).decode()
     head = (f"GET {path} HTTP/1.1", "Host: api.example.com", *UPGRADE, f"Sec-WebSocket-Key: {key}", *lines)
     connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n")

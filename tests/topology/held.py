@@ -1,0 +1,65 @@
+"""What clients keep open for long, and how and when it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from tests.integration.client import Client
+from tests.integration.websockets import Peer
+from tests.resources.wires import CLOSE, frame
+
+CUT = 0
+
+
+class Held:
+    """Reads in a thread until the end.
+
+    :ivar code: that a WebSocket was closed with; :data:`CUT` where it ended without a close frame, and for streams.
+    :ivar ended: when, in seconds of the monotonic clock; 0 as long as it is open.
+    :ivar pieces: how many frames or pieces came.
+    """
+
+    def __init__(self, read: Callable[[Held], None]) -> None:
+        self.code = CUT
+        self.ended = 0.0
+        self.pieces = 0
+        threading.Thread(target=self._run, args=(read,), daemon=True).start()
+
+    def _run(self, read: Callable[[Held], None]) -> None:
+        try:
+            read(self)
+        except (OSError, EOFError):
+            pass
+        finally:
+            self.ended = time.monotonic()
+
+
+def held_socket(peer: Peer) -> Held:
+    """A WebSocket past its handshake."""
+    assert peer.head.startswith(b"HTTP/1.1 101 "), peer.head
+    peer.connection.settimeout(60)
+
+    def read(held: Held) -> None:
+        while (received := peer.receive()) is not None:
+            held.pieces += 1
+            if received.opcode == CLOSE:
+                held.code = int.from_bytes(received.payload[:2], "big")
+                peer.connection.sendall(frame(CLOSE, received.payload, True))
+
+    return Held(read)
+
+
+def held_stream(client: Client) -> Held:
+    """An event stream past its head; one that ended in order would have the code 200."""
+    client.socket.settimeout(60)
+
+    def read(held: Held) -> None:
+        last = b""
+        while piece := client.socket.recv(65536):
+            held.pieces += 1
+            last = (last + piece)[-7:]
+        held.code = 200 if last.endswith(b"0\r\n\r\n") else CUT
+
+    return Held(read)
