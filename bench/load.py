@@ -29,12 +29,13 @@ class Load:
     """Connections that failed, broke or timed out."""
 
 
-def offer(url: str, fields: Mapping[str, str], seconds: float, core: int) -> Load:
+def offer(url: str, fields: Mapping[str, str], seconds: float, core: int, connections: int = CONNECTIONS) -> Load:
     """Ask for ``url`` as fast as it answers, for that many seconds.
 
+    :param connections: that ask at a time.
     :raises RuntimeError: when wrk fails.
     """
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(_SCRIPT)]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(_SCRIPT)]
     for name, value in fields.items():
         command += ["-H", f"{name}: {value}"]
     done = subprocess.run(

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from hiredis import Reader, pack_command
 
 from bench.process import Process
 from tests.integration.processes import server_binary
@@ -27,12 +31,40 @@ def start(directory: Path, port: int, core: int) -> tuple[Process, str]:
 
 def reads(port: int) -> int:
     """How many times it has read from a client's socket: the round trips of all clients, batched ones once."""
+    return int(info(port, "stats")["total_reads_processed"])
+
+
+def traffic(port: int) -> int:
+    """Bytes that it has received and sent."""
+    stats = info(port, "stats")
+    return int(stats["total_net_input_bytes"]) + int(stats["total_net_output_bytes"])
+
+
+def used_memory(port: int) -> int:
+    """Bytes that it has allocated."""
+    return int(info(port, "memory")["used_memory"])
+
+
+def info(port: int, section: str) -> dict[str, str]:
+    """What it says of itself."""
     with socket.create_connection(("127.0.0.1", port), 5) as client:
-        client.sendall(b"INFO stats\r\n")
-        text = b""
-        while b"total_reads_processed:" not in text or not text.endswith(b"\r\n"):
-            data = client.recv(65536)
-            if not data:
-                break
-            text += data
-    return int(text.partition(b"total_reads_processed:")[2].split(b"\r\n")[0])
+        client.sendall(pack_command(("INFO", section)))
+        said = _reply(client, Reader(encoding="utf-8"))
+    return dict(line.split(":", 1) for line in said.splitlines() if ":" in line)
+
+
+def write(port: int, commands: Sequence[tuple[str, ...]]) -> None:
+    """Run commands, a thousand at a time."""
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        reader = Reader()
+        for start in range(0, len(commands), 1000):
+            batch = commands[start : start + 1000]
+            client.sendall(b"".join(map(pack_command, batch)))
+            for _ in batch:
+                _reply(client, reader)
+
+
+def _reply(client: socket.socket, reader: Reader) -> Any:
+    while (reply := reader.gets()) is False:
+        reader.feed(client.recv(65536))
+    return reply
