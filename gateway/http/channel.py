@@ -16,6 +16,7 @@ from gateway.core.errors import GatewayError
 from gateway.http.patience import check
 from gateway.http.reading import HELD_LIMIT, RequestReader
 from gateway.http.request import Request
+from gateway.http.transport import quiet
 
 if TYPE_CHECKING:
     from gateway.core.pace import Pace
@@ -43,6 +44,7 @@ class HTTPChannel(RequestReader):
         self._closing = False
         self._lingering = False  # closing, while the client may still send
         self._served = False  # a request was answered
+        self._last = False  # the next request is the last
         self.detached = False  # another protocol has the transport
         self._advancing = False
         self.stock_producer: Any = None  # of a twisted.web resource that answers the current request
@@ -157,6 +159,8 @@ class HTTPChannel(RequestReader):
         self._advancing = True
         while self._current is None and self._waiting and not self.output_full and not self._closing:
             request = self._current = self._waiting.popleft()
+            if self._last:
+                request.keep_alive = False
             if request.upgrading and request.clientproto == b"HTTP/1.0":
                 self.ignore_upgrade()
             self.site.begin(request, self)
@@ -268,16 +272,15 @@ class HTTPChannel(RequestReader):
         """The site says it with the answer to each request that begins from now on."""
 
     def close_when_idle(self) -> None:
-        """Take no more requests: the gateway is stopping, or does not want this client."""
-        if self.detached:
+        """Take no more requests than have come already: the gateway is stopping, or does not want this client."""
+        if self.detached or self._closing:
             return
-        if self._current is None and not self._waiting:
-            if not self._closing:
-                self._close(lingering=False)
-        else:
-            for request in (self._current, *self._waiting):
-                if request is not None:
-                    request.keep_alive = False
+        if self._current is None and not self._waiting and not self._in_head and quiet(self.transport):
+            self._close(lingering=False)
+            return
+        self._last = True
+        if self._current is not None:
+            self._current.keep_alive = False
 
     @property
     def answering(self) -> Sequence[Request]:

@@ -9,6 +9,7 @@ from h2.events import (
     ConnectionTerminated,
     DataReceived,
     Event,
+    PingAckReceived,
     RemoteSettingsChanged,
     RequestReceived,
     StreamEnded,
@@ -40,6 +41,12 @@ CONTROL_RATE: Final = 100
 EARNED: Final = 4
 """Frames that each DATA frame to the client allows it besides: it opens two windows again."""
 
+HEARD_TIMEOUT: Final = 1.0
+"""Seconds in which a client hears that it is to open no more streams; those it has opened until then are served."""
+
+_HEARD: Final = b"last one"
+"""What it is pinged with, to see that it has (RFC 9113 section 6.8)."""
+
 RESETS_BURST: Final = 200
 RESETS_RATE: Final = 20
 """Streams that end by a reset, at once and a second: two pages that are left, but no rapid reset (CVE-2023-44487)."""
@@ -69,7 +76,9 @@ class H2Channel(Protocol):
         self._awake = False  # they will be looked at in this turn of the reactor
         self._requests = 0
         self._block_since: float | None = None  # when the header block that is not complete began
-        self._last = False  # no more requests
+        self._last = False  # no more requests, as the client was told
+        self._told = 0.0  # when it was
+        self._heard = False  # it knows
         self._closing = False
         self._since = now  # when the last request was over
 
@@ -150,6 +159,8 @@ class H2Channel(Protocol):
         elif isinstance(event, (WindowUpdated, RemoteSettingsChanged)):
             self._ready.update(dict.fromkeys(self._streams.values()))
             self._wire.encoder.header_table_size = min(self._wire.encoder.header_table_size, TABLE)
+        elif isinstance(event, PingAckReceived):
+            self._heard = self._last
         elif isinstance(event, ConnectionTerminated):
             self._end(ErrorCodes.NO_ERROR)
 
@@ -184,7 +195,8 @@ class H2Channel(Protocol):
             self._end(ErrorCodes.ENHANCE_YOUR_CALM)
         elif not self._streams:
             patience = limits.idle_timeout if self._requests else limits.head_timeout
-            if self._last or now - self._since >= patience:
+            told = self._last and (self._heard or now - self._told >= HEARD_TIMEOUT)
+            if told or now - self._since >= patience:
                 self._end(ErrorCodes.NO_ERROR)
         for stream in tuple(self._streams.values()):
             stream.check(now)
@@ -198,12 +210,12 @@ class H2Channel(Protocol):
         self.close_when_idle()
 
     def close_when_idle(self) -> None:
-        """Take no more requests: the gateway is stopping, or does not want this client."""
+        """Take no more requests once the client has heard so: the gateway is stopping, or does not want this client."""
         if not self._last and not self._closing:
             self._last = True
+            self._told = self.site.clock.seconds()
             self.transport.write(LAST_REQUESTS)  # type: ignore[union-attr]
-            if not self._streams:
-                self._end(ErrorCodes.NO_ERROR)
+            self._attempt(self._wire.ping, _HEARD)
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -291,7 +303,7 @@ class H2Channel(Protocol):
             self._flush()
         self._awake = False
         self._flush()
-        if self._last and not self._streams:
+        if self._heard and not self._streams:
             self._end(ErrorCodes.NO_ERROR)
 
     def _flush(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.core.errors import RequestTimeout
 from gateway.core.pace import Pace
-from gateway.http.transport import unsent
+from gateway.http.transport import quiet, unsent
 
 if TYPE_CHECKING:
     from gateway.http.channel import HTTPChannel
@@ -45,8 +45,9 @@ def check(channel: HTTPChannel, now: float) -> None:
     elif receiving is not None:
         if waited >= limits.body_timeout or not sends(receiving, limits, now):
             channel._broken(RequestTimeout())
-    elif channel._current is None and not channel._waiting:  # noqa: SIM102
-        if waited >= (limits.idle_timeout if channel._served else limits.head_timeout):
+    elif channel._current is None and not channel._waiting:
+        late = waited >= (limits.idle_timeout if channel._served else limits.head_timeout)
+        if late and quiet(channel.transport):  # a request that has just come is served
             channel._close(lingering=False)
 
 

@@ -75,6 +75,16 @@ class _Transport(tcp.Connection):
         except OSError:
             return waiting  # it has closed
 
+    def quiet(self) -> bool:
+        """Whether the kernel has received nothing that this has not read, no end either."""
+        try:
+            self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass  # it has closed
+        return False
+
     def doWrite(self) -> Any:
         """Send what the socket takes, and wait for room for the rest; returns why the connection is lost, or None."""
         pieces = self._tempDataBuffer
@@ -113,15 +123,29 @@ def prepare(listening: socket.socket, unanswered: float) -> None:
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unanswered * 1000))
 
 
+def quiet(transport: Any) -> bool:
+    """Whether nothing has come over ``transport`` that was not read yet, nor its end; yes where that cannot be told.
+
+    A turn of the reactor may take milliseconds. Who closes a connection that is not quiet loses a request, and who asks
+    something over it may not get an answer.
+    """
+    asked: Callable[[], bool] = getattr(_innermost(transport), "quiet", lambda: True)
+    return asked()
+
+
 def unsent(transport: Any) -> int:
     """Bytes that were written to ``transport`` and that its peer has not taken, as far as can be told.
 
     Of transports that cannot tell (UNIX sockets) it is none, always: to them it looks as if their peers took nothing.
     """
+    counted: Callable[[], int] = getattr(_innermost(transport), "unsent", int)
+    return counted()
+
+
+def _innermost(transport: Any) -> Any:
     while isinstance(transport, ProtocolWrapper):  # of TLS, or the PROXY protocol
         transport = transport.transport
-    counted: Callable[[], int] = getattr(transport, "unsent", int)
-    return counted()
+    return transport
 
 
 class ServerTransport(_Transport, tcp.Server):

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from gateway.core.circuit import Circuit, Slots
 from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout
 from gateway.core.health import Health
+from gateway.http.transport import quiet
 from gateway.http.upstream import Framing, UpstreamConnection
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Tries:
             raise self._error
         self.instance = instance
         instance.active += 1
-        connection = instance.take() if instance is not tried else None
+        connection = self._pooled(instance) if instance is not tried else None
         if connection is None and not upstream.room():
             self._leave()
             self._wait(self._circuit.connections, "pending", Unavailable())
@@ -177,6 +178,14 @@ class Tries:
             self._send(connection)
         else:
             self._connect(instance)
+
+    def _pooled(self, instance: Instance) -> UpstreamConnection | None:
+        """An idle connection, if there is one; not one that has just been closed, where no other try may follow."""
+        connection = instance.take()
+        while connection is not None and self._request.method not in IDEMPOTENT and not quiet(connection.transport):
+            connection.abort()
+            connection = instance.take()
+        return connection
 
     def _send(self, connection: UpstreamConnection) -> None:
         """Send the request on a connection."""

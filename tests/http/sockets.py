@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
-from socket import SHUT_WR
+from socket import MSG_PEEK, SHUT_WR
 from typing import Any
 
 from twisted.internet import tcp
@@ -45,12 +45,14 @@ class Socket:
             found |= EPOLLOUT
         return found | (EPOLLHUP if self.hung_up else 0)
 
-    def recv(self, size: int) -> bytes:
+    def recv(self, size: int, flags: int = 0) -> bytes:
         self._calls.append(("recv", self._number, size))
         self._fail()
         if not self.incoming and not self.eof:
             raise BlockingIOError(errno.EWOULDBLOCK, "nothing there")
-        data, self.incoming = self.incoming[:size], self.incoming[size:]
+        data = self.incoming[:size]
+        if not flags & MSG_PEEK:
+            self.incoming = self.incoming[size:]
         return data
 
     def send(self, data: Any) -> int:

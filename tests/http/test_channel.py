@@ -516,6 +516,17 @@ class TimeTests(ChannelTestCase):
             self.after(0)
         self.assertEqual([status for status, _ in self.answers()], [200, 200, 200])
 
+    def test_a_request_at_the_last_moment(self) -> None:
+        """A connection that was idle for too long is not closed when a request has just come."""
+        self.client.send(ask("/echo"))
+        self.after(74)
+        self.client.unread = ask("/echo")
+        self.after(2)
+        self.client.send(b"")
+        self.assertEqual([status for status, _ in self.answers()], [200, 200])
+        self.after(76)
+        self.assertEqual(self.client.ended, "closed")
+
     def test_a_body_that_stops(self) -> None:
         """It gets 408; what was sent on is never completed."""
         self.begin(Limits(min_rate=0.01))

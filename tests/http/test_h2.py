@@ -174,11 +174,29 @@ class ConnectionTests(EndedTestCase):
         self.assertEqual(self.client.wire.ended, "closed")
         self.successResultOf(drained)
 
+    def test_drain_crossed(self) -> None:
+        """What a client sends before it hears of the end is served."""
+        drained = self.gateway.site.drain()
+        number = self.client.whole("/a")
+        self.assertEqual((self.client.last_requests, self.client.wire.ended), (True, ""))
+        self.origin.wires[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        self.assertEqual(self.client.answer(number).body, b"ok")
+        self.assertEqual(self.client.wire.ended, "closed")
+        self.successResultOf(drained)
+
+    def test_drain_unheard(self) -> None:
+        """A client that never says that it has heard is not waited for."""
+        self.gateway.site.drain()
+        self.gateway.after(h2.HEARD_TIMEOUT / 2)
+        self.assertEqual(self.client.wire.ended, "")
+        self.gateway.after(h2.HEARD_TIMEOUT)
+        self.assertEqual(self.client.wire.ended, "closed")
+
     def test_drain_idle(self) -> None:
-        """A connection without requests is closed at once; one that ends already is left alone."""
+        """A connection without requests is closed when the client has heard; one that ends already is left alone."""
         drained = self.gateway.site.drain()
         self.client.channel.close_when_idle()
-        self.client.wire.send()
+        self.client.read()
         self.assertEqual(self.client.wire.ended, "closed")
         self.successResultOf(drained)
 

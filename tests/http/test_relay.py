@@ -341,6 +341,15 @@ class LossTests(ProxyTestCase):
         self.assertEqual([status for status, _ in self.answers()], [200, 204] * 5)
         self.assertEqual(self.reports, [])
 
+    def test_a_post_when_its_instance_has_just_closed(self) -> None:
+        """It goes out on a new connection: on the pooled one, whose end is not read yet, it would be lost."""
+        self.exchange(OK)
+        dead = self.origin.wires[-1]
+        dead.unread = b"what stands for the end"
+        self.client.send(ask("/a", "Content-Length: 2", method="POST", body=b"hi"))
+        self.assertEqual((len(self.origin.wires), dead.ended), (2, "cut"))
+        self.assertIn(b"POST /a", self.origin.wires[-1].received)
+
     def test_a_request_that_may_not_be_repeated(self) -> None:
         """POST, or what has a body that is not in hand any more or not yet, is 502: it may have been served."""
         for method, lines, body in (

@@ -219,6 +219,31 @@ class EndTests(SiteTestCase):
         self.assertEqual(drained, [None])
         self.assertEqual(read_answers(client.received)[0].fields["Connection"], "close")
 
+    def test_a_request_that_has_just_come(self) -> None:
+        """It is answered, whether it is still to be read or its head has begun; the answer says that it is the last."""
+        clients = [self.gateway.connect(), self.gateway.connect()]
+        for client in clients:
+            client.send(ask("/echo"))
+        clients[0].unread = ask("/echo")
+        clients[1].send(ask("/echo")[:10])
+        drained = self.drain()
+        clients[0].send(b"")
+        clients[1].send(ask("/echo")[10:])
+        for client in clients:
+            first, second = read_answers(client.received)
+            self.assertEqual((first.fields["Connection"], second.fields["Connection"]), (None, "close"))
+            client.leave()
+        self.assertEqual(drained, [None])
+
+    def test_a_client_that_is_not_wanted_has_one_answer_more(self) -> None:
+        """What it has just sent is answered, and nothing after that."""
+        client = self.gateway.connect()
+        client.send(ask("/echo"))
+        client.unread = ask("/echo")
+        self.gateway.site.evict(lambda address: True)
+        client.send(b"", ask("/echo"))
+        self.assertEqual([answer.fields["Connection"] for answer in read_answers(client.received)], [None, "close"])
+
     def test_connections_that_come_late(self) -> None:
         """They serve one request."""
         keeper = self.gateway.connect()

@@ -11,7 +11,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
 from gateway.http import transport
-from gateway.http.transport import GATHERED, LEAST_READ, MOST_READ, unsent
+from gateway.http.transport import GATHERED, LEAST_READ, MOST_READ, quiet, unsent
 from tests.http.sockets import Recorder, SocketsTestCase
 
 
@@ -242,6 +242,10 @@ class UnsentTests(SocketsTestCase):
         self.in_kernel = 0
         self.patch(transport, "ioctl", lambda *_: self.in_kernel.to_bytes(4, sys.byteorder))
 
+    def gone(self, *_: object) -> bytes:
+        """What the kernel says of a socket that was closed."""
+        raise OSError(errno.EBADF, "closed")
+
     def test_counted(self) -> None:
         """What waits here in its several places, and in the kernel."""
         socket, _, accepted = self.accept()
@@ -264,14 +268,30 @@ class UnsentTests(SocketsTestCase):
 
     def test_after_the_end(self) -> None:
         """The kernel knows nothing of it any more."""
-
-        def gone(*_: object) -> bytes:
-            raise OSError(errno.EBADF, "closed")
-
-        self.patch(transport, "ioctl", gone)
+        self.patch(transport, "ioctl", self.gone)
         _, _, accepted = self.accept()
         self.assertEqual(unsent(accepted), 0)
 
     def test_a_transport_that_cannot_tell(self) -> None:
         """It is none."""
-        self.assertEqual(unsent(StringTransport()), 0)
+        self.assertEqual((unsent(StringTransport()), quiet(StringTransport())), (0, True))
+
+
+class QuietTests(SocketsTestCase):
+    """Whether something has come that nobody has read."""
+
+    def test_bytes(self) -> None:
+        """Some have come, and are read later."""
+        socket, protocol, accepted = self.accept(Recorder())
+        self.assertTrue(quiet(accepted))
+        socket.incoming = b"x"
+        self.assertFalse(quiet(accepted))
+        self.assertEqual(protocol.events, ["made"])
+
+    def test_the_end(self) -> None:
+        """So has the end, however it came."""
+        socket, _, accepted = self.accept()
+        socket.eof = True
+        self.assertFalse(quiet(accepted))
+        socket.broken = errno.ECONNRESET
+        self.assertFalse(quiet(accepted))

@@ -154,6 +154,9 @@ class Wire:
     def unsent(self) -> int:
         return len(self._unsent)
 
+    def quiet(self) -> bool:
+        return not self.unread
+
     def setTcpNoDelay(self, enabled: bool) -> None:
         """There is no delay."""
 
