@@ -5,12 +5,16 @@ It takes the way that twistd takes: the plugin, its options, and the import of a
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 from twisted.python.usage import UsageError
+from twisted.scripts import twistd
+
+from gateway.process.handover import Handover
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -18,6 +22,9 @@ def main(arguments: Sequence[str]) -> int:
 
     :param arguments: those of ``twistd smartgate``.
     """
+    if os.environ.get(Handover.FORMAT_VARIABLE, Handover.FORMAT) != Handover.FORMAT:
+        print("the code as it is installed now cannot take over from what runs: restart instead", file=sys.stderr)
+        return 1
     (maker,) = [each for each in getPlugins(IServiceMaker) if each.tapname == "smartgate"]
     options = maker.options()
     try:
@@ -25,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     except UsageError as error:
         print(error, file=sys.stderr)
         return 1
-    return 0 if callable(maker.makeService) else 1
+    return 0 if callable(maker.makeService) and callable(twistd.run) else 1
 
 
 if __name__ == "__main__":

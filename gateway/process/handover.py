@@ -33,6 +33,10 @@ class Handover:
     pidfile: str
 
     VARIABLE: ClassVar = "SMARTGATE_HANDOVER"
+    FORMAT: ClassVar = "1"
+    """What is left, and how supervisor and workers talk: another number where either is not understood any more."""
+    FORMAT_VARIABLE: ClassVar = "SMARTGATE_HANDOVER_FORMAT"
+    """In the environment of a check: the format in which the program that runs would hand over to the one checked."""
 
     @classmethod
     def take(cls, environ: Any) -> Self | None:

@@ -39,7 +39,9 @@ LOOK_PERIOD: Final = 1.0
 CHECK_TIMEOUT: Final = 60.0
 """Seconds in which a configuration has to be checked."""
 QUIET_TIMEOUT: Final = 2.0
-"""Seconds in which workers have to answer what was asked before another program takes over."""
+"""Seconds in which workers have to answer what was asked before another program takes over, and operators to take what
+they asked for.
+"""
 GATHER_TIMEOUT: Final = 2.0
 """Seconds in which a worker has to tell its metrics; then those count that it told before."""
 _FIRST_FILE: Final = 3
@@ -199,7 +201,7 @@ class Supervisor(ProcessService):
     def _check(self, taken: int) -> Deferred[str | None]:
         """None when the configuration and the code are good, else what is wrong."""
         check = Check()
-        environ = {**os.environ, snapshot.VARIABLE: str(_FIRST_FILE)}
+        environ = {**os.environ, snapshot.VARIABLE: str(_FIRST_FILE), Handover.FORMAT_VARIABLE: Handover.FORMAT}
         command = self._commands.check
         files: dict[int, Any] = {0: 0, 1: "r", 2: "r", _FIRST_FILE: taken}
         self.reactor.spawnProcess(check, command[0], command, environ, self._commands.directory, childFDs=files)
@@ -208,17 +210,26 @@ class Supervisor(ProcessService):
         return told.addCallback(lambda text: text and text.replace(place, config))
 
     async def _quiet(self) -> None:
-        """Wait until nothing that was asked is unanswered: the next program could not understand the answers."""
+        """Wait until nothing that was asked is unanswered: the next program could not understand what workers answer,
+        and has no connection of an operator.
+        """
         self._fleet.hold()
         self._looking.stop()
-        latest = self.reactor.seconds() + QUIET_TIMEOUT
-        while loud := [each for each in self._fleet.workers if each.state is State.STARTING or not each.process.quiet]:
+        if self._admin_port is not None:
+            self._admin_port.pauseProducing()  # who comes now waits for the next program
+        self._admin.drain()
+        latest = patience = self.reactor.seconds() + QUIET_TIMEOUT
+        while (loud := self._loud()) or (self._admin.channels and self.reactor.seconds() < patience):
             if self.reactor.seconds() > latest:
                 for worker in loud:
                     self.log.error("Worker {number} hangs: it is killed", number=worker.number)
                     worker.process.kill()
                 latest += QUIET_TIMEOUT
             await deferLater(self.reactor, 0.01)
+
+    def _loud(self) -> list[Worker[Child]]:
+        """The workers that have not answered yet."""
+        return [each for each in self._fleet.workers if each.state is State.STARTING or not each.process.quiet]
 
     def _replace(self, taken: int) -> None:
         """Go on as another program, with the same process id, sockets and workers."""
@@ -245,6 +256,9 @@ class Supervisor(ProcessService):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             self._fleet.resume()
             self._looking.start(LOOK_PERIOD, now=False)
+            self._admin.draining = False
+            if self._admin_port is not None:
+                self._admin_port.resumeProducing()
             self._refuse(f"{command[0]}: {error}")
 
     def _go_on(self, handover: Handover) -> None:
@@ -359,12 +373,15 @@ class Supervisor(ProcessService):
         child = self._child(worker)
         child.connect(self.reactor, control)
         child.adopt(pid)
+        child.seen["ready"] = True  # as far as is known
+        child.look(lambda: None)
         return child
 
     def _child(self, worker: Worker[Child]) -> Child:
         fleet = self._fleet
 
         def serving() -> None:
+            worker.process.seen["ready"] = True  # that is what it has waited for
             fleet.serving(worker)
             worker.process.look(lambda: None)
 

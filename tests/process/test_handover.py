@@ -157,6 +157,15 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(status, 1)
         self.assertIn("port: ", said)
 
+    def test_another_format(self) -> None:
+        """Code that could not take over from what runs is refused, whatever the configuration says."""
+        self.patch(os, "environ", {**os.environ, Handover.FORMAT_VARIABLE: "0"})
+        status, said = self.check(GOOD)
+        self.assertEqual(status, 1)
+        self.assertIn("restart instead", said)
+        os.environ[Handover.FORMAT_VARIABLE] = Handover.FORMAT
+        self.assertEqual(self.check(GOOD), (0, ""))
+
 
 class LaunchTests(SynchronousTestCase):
     """What is said before twistd starts."""

@@ -25,7 +25,15 @@ from gateway.process.control import Family
 from gateway.process.handover import Handover
 from gateway.process.notify import Notify
 from gateway.process.sockets import Inherited
-from gateway.process.supervisor import GATHER_TIMEOUT, LOOK_PERIOD, Supervisor, systemd_files, usable_cpus, wanted
+from gateway.process.supervisor import (
+    GATHER_TIMEOUT,
+    LOOK_PERIOD,
+    QUIET_TIMEOUT,
+    Supervisor,
+    systemd_files,
+    usable_cpus,
+    wanted,
+)
 from gateway.process.totals import families
 from gateway.wiring.listeners import Listeners
 from tests.integration.processes import free_port
@@ -129,7 +137,13 @@ class Port:
 
     def __init__(self, factory: Any) -> None:
         self.factory = factory
-        self.closed = False
+        self.closed = self.paused = False
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        self.paused = False
 
     def stopListening(self) -> Deferred[None]:
         self.closed = True
@@ -458,7 +472,7 @@ class ReloadTests(SupervisorCase):
         self.running.reload()
         ((_, command, environ, _, more),) = self.reactor.checks
         self.assertIn("gateway.process.check", command)
-        self.assertEqual(environ["SMARTGATE_SNAPSHOT"], "3")
+        self.assertEqual((environ["SMARTGATE_SNAPSHOT"], environ["SMARTGATE_HANDOVER_FORMAT"]), ("3", Handover.FORMAT))
         self.assertEqual(set(more["childFDs"]), {0, 1, 2, 3})
         self.check("/proc/self/fd/3: is all wrong")
         self.assertIn(f"{self.config}: is all wrong", self.logged())
@@ -580,7 +594,42 @@ class ReloadTests(SupervisorCase):
         self.check()
         self.assertIn("no memory", self.logged())
         self.assertTrue(self.running._looking.running)
-        self.assertEqual(FakeChild.made[0].told, [])
+        self.assertEqual((FakeChild.made[0].told, self.ports[0].paused), ([], False))
+        self.assertEqual(self.ask("/ready")[0], 200)
+
+    def test_ready_throughout(self) -> None:
+        """Who serves is ready, before and after it takes over, until it says otherwise."""
+        self.served()
+        self.patch(FakeChild, "look", lambda *_: None)
+        self.go_on()
+        self.assertEqual(self.ask("/ready")[0], 200)
+        self.serve(*FakeChild.made[4:])
+        self.assertEqual(self.ask("/ready")[0], 200)
+
+    def test_operators(self) -> None:
+        """Who has asked is answered before another program takes over, and who comes then waits for that."""
+        self.served()
+        FakeChild.made[0].link.answers = False
+        self.ask("/metrics")
+        self.running.reload()
+        self.check()
+        self.assertEqual((self.executed, self.ports[0].paused), ([], True))
+        self.reactor.pump([0.01, QUIET_TIMEOUT / 2])
+        self.assertEqual(self.executed, [])
+        (channel,) = self.running._admin.channels
+        channel.connectionLost()
+        self.reactor.pump([0.01, 0.01])
+        self.assertEqual(len(self.executed), 1)
+
+    def test_operators_who_stay(self) -> None:
+        """Nobody is waited for very long."""
+        self.served()
+        FakeChild.made[0].link.answers = False
+        self.ask("/metrics")
+        self.running.reload()
+        self.check()
+        self.reactor.pump([QUIET_TIMEOUT, 0.01])
+        self.assertEqual(len(self.executed), 1)
 
     def test_loud(self) -> None:
         """A worker is waited for that has not answered; one that does not is killed."""
