@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from h2.events import StreamEnded
+
 from tests.faults.load import Load
+from tests.faults.streams import Streams
 from tests.integration.client import Client
-from tests.integration.processes import free_port, wait_for
+from tests.integration.processes import Process, free_port, wait_for
+from tests.integration.test_h2 import LAST_REQUESTS, certificate
+from tests.integration.test_h2 import Client as H2Client
 from tests.integration.test_websocket import pair
 from tests.integration.websockets import Upstream
 from tests.integration.workers import WorkersCase, alive
 
 REQUEST = b"GET /api/x HTTP/1.1\r\nHost: gateway.example\r\n\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+DRAIN = 2.0
+MORE = """
+[[upstreams]]
+name = "sockets"
+instances = ["http://127.0.0.1:{sockets}"]
+[[upstreams]]
+name = "events"
+instances = ["http://127.0.0.1:{events}"]
+[[routes]]
+prefix = "/api/ws"
+upstream = "sockets"
+websocket = true
+auth = "none"
+rate_limit = false
+[[routes]]
+prefix = "/api/events"
+upstream = "events"
+auth = "none"
+rate_limit = false
+"""
 
 
 def descriptors(pid: int) -> int:
@@ -26,6 +55,32 @@ def descriptors(pid: int) -> int:
 def memory(pid: int) -> int:
     """KiB that a process has in memory."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4
+
+
+def ask_on(port: int, over: threading.Event, outcomes: Counter[str]) -> None:
+    """Ask one request after the other over HTTP/2, on a new connection where the gateway says that one is the last."""
+    while not over.is_set():
+        client, last = H2Client(port), False
+        client.socket.settimeout(10)
+        try:
+            while not last and not over.is_set():
+                client.ask("/api/x")
+                ended = False
+                while not ended:
+                    data = client.socket.recv(65536)
+                    if not data:
+                        raise EOFError
+                    last = last or LAST_REQUESTS in data  # the library would hear nothing after that
+                    happened = client.h2.receive_data(data.replace(LAST_REQUESTS, b""))
+                    ended = any(isinstance(event, StreamEnded) for event in happened)
+                    client.flush()
+                outcomes["answered"] += 1
+                time.sleep(0.002)
+            outcomes["last"] += last
+        except (EOFError, OSError) as error:
+            outcomes[repr(error)] += 1
+        finally:
+            client.close()
 
 
 class ReloadTests(WorkersCase):
@@ -148,6 +203,75 @@ class ReloadTests(WorkersCase):
             self.assertRaises((EOFError, OSError), client.until, b"0\r\n\r\n")
             self.assertGreater(time.monotonic() - began, 2.5)
         self.changed(2)
+
+    def service(self, module: str) -> int:
+        """The port of a service that runs until the test ends."""
+        port = free_port()
+        process = Process([sys.executable, "-m", module, str(port)], port)
+        self.addCleanup(process.stop)
+        process.wait()
+        return port
+
+    def test_many_streams(self) -> None:
+        """Of very many none is cut before its time, and none says anything wrong on the way, through two reloads."""
+        ports = {"sockets": self.service("tests.platform.echo"), "events": self.service("tests.faults.events")}
+        self.start(drain=f"{DRAIN:g}s", more=MORE.format(**ports))
+        upgrade = b"GET /api/ws/echo HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        events = b"GET /api/events HTTP/1.1\r\nHost: a\r\n\r\n"
+        upgrade += b"Sec-WebSocket-Version: 13\r\n\r\n"
+        streams = Streams(self.port, upgrade, 40, events, 10).start()
+        took_over = []
+        for number in (2, 3):
+            self.reload()
+            wait_for(lambda: self.said(f"generation {number}"), "the others serve", 30)  # noqa: B023
+            took_over.append(time.time())  # a moment later
+            self.changed(number)
+        lives = streams.stop()
+        ways = Counter((life.kind, life.how) for life in lives if life.how != "open")
+        self.assertEqual(set(ways), {("websocket", "1012"), ("events", "cut")})
+        self.assertGreaterEqual(len(lives), 3 * 50)
+        for life in lives:
+            if life.ended:
+                last = min((moment for moment in took_over if moment > life.began), default=life.ended)
+                self.assertGreater(life.ended - last, DRAIN - 0.5, life)
+
+    def test_http2(self) -> None:
+        """A request over HTTP/2 is answered, also one that crosses the GOAWAY on its way."""
+        port = free_port()
+        pem = certificate()
+        self.start(listen=f', "ssl:{port}:interface=127.0.0.1:privateKey={pem}:certKey={pem}"')
+        over, outcomes = threading.Event(), Counter[str]()
+        clients = [threading.Thread(target=ask_on, args=(port, over, outcomes)) for _ in range(4)]
+        for client in clients:
+            client.start()
+        for number in (2, 3):
+            self.reload()
+            self.changed(number)
+        over.set()
+        for client in clients:
+            client.join()
+        self.assertEqual(set(outcomes), {"answered", "last"})
+        self.assertGreaterEqual(outcomes["last"], 8)
+
+    def test_operators(self) -> None:
+        """Throughout a reload it is ready, and tells so."""
+        self.start(drain="1s")
+        over, answers = threading.Event(), Counter[tuple[str, int]]()
+
+        def ask(path: str) -> None:
+            while not over.is_set():
+                answers[path, self.ask(path)[0]] += 1
+                time.sleep(0.01)
+
+        operators = [threading.Thread(target=ask, args=(path,)) for path in ("/ready", "/metrics", "/health")]
+        for operator in operators:
+            operator.start()
+        self.reload()
+        self.changed(2)
+        over.set()
+        for operator in operators:
+            operator.join()
+        self.assertEqual(set(answers), {("/ready", 200), ("/metrics", 200), ("/health", 200)})
 
     def test_many(self) -> None:
         """Twenty reloads at once are few in the end, and leave no process, descriptor or memory behind."""

@@ -16,6 +16,7 @@ from gateway.process.fleet import HURRY_TIMEOUT
 from tests.faults.load import NO_ANSWER, Load
 from tests.integration.client import Client
 from tests.integration.processes import ROOT, free_port, wait_for
+from tests.integration.valkey import Valkey
 from tests.integration.workers import WorkersCase, alive
 
 REQUEST = b"GET /api/x HTTP/1.1\r\nHost: gateway.example\r\n\r\n"
@@ -25,17 +26,17 @@ class WorkersTests(WorkersCase):
     """Several processes that are one gateway."""
 
     def test_spread(self) -> None:
-        """Connections that come at once are shared out."""
+        """Connections that come at once are shared out evenly enough, whether they ask for something or not."""
         self.start()
-        clients = [Client(self.port) for _ in range(60)]
+        clients = [Client(self.port) for _ in range(400)]
         for client in clients:
             client.send(REQUEST)
         self.assertEqual({client.answer().status for client in clients}, {200})
-        wait_for(lambda: sum(worker["connections"] for worker in self.workers()) == 60, "all are counted")
+        wait_for(lambda: sum(worker["connections"] for worker in self.workers()) == 400, "all are counted")
         shares = [worker["connections"] for worker in self.workers()]
         for client in clients:
             client.close()
-        self.assertGreaterEqual(min(shares), 6, shares)
+        self.assertGreaterEqual(min(shares), 100, shares)
 
     def test_metrics(self) -> None:
         """The admin port counts what all workers count; gauges name the worker, or the supervisor."""
@@ -76,6 +77,23 @@ class WorkersTests(WorkersCase):
         self.assertLessEqual(statuses[NO_ANSWER], 8, "more than one for each connection")
         self.assertGreater(statuses[200], 100)
         self.assertTrue(self.said("has ended: killed by SIGKILL"))
+
+    def test_redis_restarted(self) -> None:
+        """Nobody notices that Redis is killed and started again, on no worker; then all count in it again."""
+        self.start()
+        with Load(self.port, "/counted/x", clients=8) as load:
+            wait_for(lambda: len(load.outcomes()) > 200, "requests before")
+            self.valkey.stop()
+            wait_for(lambda: self.metric("smartgate_redis_degraded") == 2, "both workers know")
+            stopped = time.monotonic()
+            wait_for(lambda: len(load.outcomes(stopped)) > 200, "requests without it")
+            self.valkey = Valkey(self.valkey.port)
+            self.addCleanup(self.valkey.stop)
+            began = time.monotonic()
+            wait_for(lambda: self.metric("smartgate_redis_degraded") == 0, "both workers use it")
+            wait_for(lambda: len(load.outcomes(began)) > 200, "requests after")
+        self.assertEqual(set(load.statuses()), {200})
+        self.assertGreater(int(str(self.valkey.ask("GET", "rl:ip:127.0.0.1"))), 100)
 
     def test_hung(self) -> None:
         """A worker that hangs takes no more connections, so that nobody waits who comes anew."""

@@ -27,6 +27,8 @@ url = "redis://127.0.0.1:{redis}/0"
 timeout = "500ms"
 [jwt]
 secret = "{secret}"
+[rate_limit]
+default = 1000000
 [access_log]
 path = "{log}"
 [[upstreams]]
@@ -43,6 +45,11 @@ upstream = "core"
 auth = "none"
 rate_limit = false
 websocket = true
+[[routes]]
+prefix = "/counted"
+upstream = "core"
+auth = "none"
+{more}
 """
 
 
@@ -96,7 +103,7 @@ class WorkersCase(OperatorCase):
         self.valkey = Valkey()
         self.addCleanup(self.valkey.stop)
         self.port, self.admin = free_port(), free_port()
-        self.values: dict[str, Any] = {"workers": 2, "drain": "5s", "listen": "", "log": ""}
+        self.values: dict[str, Any] = {"workers": 2, "drain": "5s", "listen": "", "log": "", "more": ""}
 
     def text(self) -> str:
         """The configuration of :attr:`values`."""
