@@ -1,4 +1,4 @@
-.PHONY: help run test lint bench capacity fuzz mutants clean
+.PHONY: help run test lint bench capacity reliability fuzz mutants clean
 SECONDS ?= 600
 OF ?= guards
 PYTHON ?= python3
@@ -10,6 +10,7 @@ help:
 	@echo "make lint   the checks that run nothing: ruff, mypy, import-linter"
 	@echo "make bench  the gateway and its peers side by side, into bench/RESULTS.md"
 	@echo "make capacity   what a request, a connection and a WebSocket cost, into docs/capacity.md"
+	@echo "make reliability   the reliability goals, each under load, into bench/RELIABILITY.md; ROWS=\"reload redis\" some"
 	@echo "make fuzz   look for messages that break a rule, for SECONDS (600)"
 	@echo "make mutants   change gateway/OF (guards) in small ways, and count the changes that no test finds"
 	@echo "make install, make deb, make image   install or package it: docs/install.md"
@@ -43,6 +44,9 @@ bench: .venv/ready
 
 capacity: .venv/ready
 	@.venv/bin/python -m bench.capacity
+
+reliability: .venv/ready wheels
+	@.venv/bin/python -m bench.reliability $(ROWS)
 
 fuzz: .venv/ready
 	@$(PIP) -e '.[fuzz]'

@@ -1,0 +1,1 @@
+"""The reliability goals, measured on real processes: ``python -m bench.reliability [ROW ...]``."""
