@@ -83,7 +83,7 @@ class Gateway(service.Service):
         self._drained: Deferred[None] | None = None
         self._ended: Deferred[Any] | None = None
         self._cut_call: IDelayedCall | None = None
-        self._part_call: IDelayedCall | None = None
+        self._part_calls: list[IDelayedCall] = []
         self._metrics = Metrics()
         self._listeners = Listeners(settings, reactor, self._metrics)
         self._access_log = AccessLog(settings.access_log.path, reactor)
@@ -255,11 +255,15 @@ class Gateway(service.Service):
 
     def retire(self) -> Deferred[Any]:
         """The same for one whose successors serve already: connections get one more answer before they close, and
-        streams and WebSockets ``server.drain`` seconds.
+        streams and WebSockets ``server.drain`` seconds. Who has asked nothing by half of that is not waited for, so
+        that the last answers have the other half.
         """
         drain = self._settings.server.drain
         ended = self._leave()
-        self._part_call = self._reactor.callLater(drain, self._part, min(drain, PARTING))
+        self._part_calls = [
+            self._reactor.callLater(drain / 2, self._site.close_idle),
+            self._reactor.callLater(drain, self._part, min(drain, PARTING)),
+        ]
         self._cut_in(drain + min(drain, PARTING) + CLOSE_TIMEOUT)
         return ended
 
@@ -294,7 +298,7 @@ class Gateway(service.Service):
 
     def _stopped(self, _: Any) -> Deferred[None]:
         self._overload.stop()
-        for call in (self._cut_call, self._part_call):
+        for call in (self._cut_call, *self._part_calls):
             if call is not None and call.active():
                 call.cancel()
         if self._identity.keys is not None:

@@ -260,17 +260,21 @@ class Site(Factory):
     def drain(self) -> Deferred[None]:
         """Let requests finish and close idle connections; fires when the last connection has closed."""
         done = self.retire()
+        self.close_idle()
+        return done
+
+    def close_idle(self) -> None:
+        """Close idle connections, and the others after the exchange they are in."""
         for channel in tuple(self.channels):
             channel.close_when_idle()
-        return done
 
     def part(self, seconds: float) -> None:
         """Close idle connections, and cut the others one by one, so that their clients do not all come back at once.
 
         :param seconds: in which all that is over. WebSockets are closed by their bridges.
         """
+        self.close_idle()
         for channel in tuple(self.channels):
-            channel.close_when_idle()
             if not channel.detached:
                 self.clock.callLater(random.uniform(0, seconds), self._cut, [channel])
 
