@@ -253,13 +253,13 @@ class Bed:
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
     def pids(self) -> list[int]:
-        """The supervisor and its children."""
+        """The supervisor and its children, a check among them."""
         pid = self.gateway.child.pid
         return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
     def use(self) -> Use:
-        """What its processes take now."""
-        pids = self.pids()
+        """What the supervisor and the workers take now."""
+        pids = [self.gateway.child.pid, *(worker["pid"] for worker in self.workers())]
         return Use(len(pids), sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids), sum(map(pss, pids)))
 
 
@@ -269,13 +269,16 @@ def pss(pid: int) -> int:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
 
 
-def timed(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> float:
-    """Seconds until ``condition`` holds.
+def timed(condition: Callable[[], bool], what: str, seconds: float = 30.0, pause: float = 0.1) -> float:
+    """Seconds until ``condition`` holds, which is looked at after each ``pause``.
 
     :raises TimeoutError: when it does not in time.
     """
     began = time.monotonic()
-    wait_for(condition, what, seconds)
+    while not condition():
+        if time.monotonic() - began > seconds:
+            raise TimeoutError(what)
+        time.sleep(pause)
     return time.monotonic() - began
 
 

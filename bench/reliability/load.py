@@ -6,7 +6,6 @@ Nothing is tried again: a request that is cut has failed, whether or not a brows
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import select
 import socket
@@ -14,6 +13,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
+
+from tests.faults.apart import Apart
 
 OK: Final = "ok"
 PATIENCE: Final = 10.0
@@ -65,7 +66,7 @@ class Answers:
         return times[min(int(len(times) * part), len(times) - 1)]
 
 
-class Load:
+class Load(Apart):
     """Offers requests from :meth:`start` to :meth:`stop`.
 
     :param requests: whole messages, sent in turn.
@@ -75,23 +76,11 @@ class Load:
     """
 
     def __init__(self, port: int, requests: Sequence[bytes], body: bytes, rate: float, connections: int = 64) -> None:
-        self._arguments = port, requests, body, rate, connections
-
-    def start(self) -> Load:
-        """Begin."""
-        context = multiprocessing.get_context("fork")
-        self._end, theirs = context.Pipe()
-        self._child = context.Process(target=_run, args=(theirs, *self._arguments), daemon=True)
-        self._child.start()
-        theirs.close()
-        return self
+        super().__init__(_run, port, requests, body, rate, connections)
 
     def stop(self) -> Answers:
         """End, when what is under way is answered."""
-        self._end.send("stop")
-        outcomes = [Outcome(*each) for each in self._end.recv()]
-        self._child.join()
-        return Answers(outcomes)
+        return Answers([Outcome(*each) for each in self.end()])
 
     def during(self, seconds: float) -> Answers:
         """The answers of so many seconds."""
@@ -101,6 +90,7 @@ class Load:
 
 
 def _run(end: Any, *arguments: Any) -> None:
+    end.send("begun")
     end.send([tuple(each) for each in _Clients(end, *arguments).run()])
 
 

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import select
 import socket
 import time
 from typing import Any
+
+from tests.faults.apart import Apart
 
 HEAD = b"GET /public/large HTTP/1.1\r\nHost: a\r\nA: "
 BODY = b"POST /public/42 HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
 READ = b"GET /public/large HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-class Slow:
-    """There from :meth:`start` to :meth:`stop`.
+class Slow(Apart):
+    """There from :meth:`start`, which returns when all are, to :meth:`stop`.
 
     :param begin: what each sends at once.
     :param byte: what it sends each second from then on; empty where it takes a byte instead.
     """
 
     def __init__(self, port: int, begin: bytes, byte: bytes, count: int) -> None:
-        self._arguments = port, begin, byte, count
-
-    def start(self) -> Slow:
-        """Open all, and return when they are."""
-        context = multiprocessing.get_context("fork")
-        self._end, theirs = context.Pipe()
-        self._child = context.Process(target=_run, args=(theirs, *self._arguments), daemon=True)
-        self._child.start()
-        theirs.close()
-        self._end.recv()
-        return self
+        super().__init__(_run, port, begin, byte, count)
 
     def stop(self) -> int:
         """Leave; returns how many were cut, and came back within a second."""
-        self._end.send("stop")
-        returned = int(self._end.recv())
-        self._child.join()
-        return returned
+        return int(self.end())
 
 
 def _open(port: int, begin: bytes, number: int) -> socket.socket:

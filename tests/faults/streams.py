@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import multiprocessing
 import os
 import random
 import time
 from typing import Any, Final, NamedTuple
 
+from tests.faults.apart import Apart
 from tests.resources.wires import frame
 
 SILENCE: Final = 2.0
@@ -37,31 +37,18 @@ class Life(NamedTuple):
     """Echoes or events."""
 
 
-class Streams:
-    """Open from :meth:`start` to :meth:`stop`.
+class Streams(Apart):
+    """Open from :meth:`start`, which returns when all are, to :meth:`stop`.
 
     :param socket_head: the head of the upgrade, without its key; ``stream_head`` of the event stream.
     """
 
     def __init__(self, port: int, socket_head: bytes, sockets: int, stream_head: bytes, streams: int) -> None:
-        self._arguments = port, socket_head, sockets, stream_head, streams
-
-    def start(self) -> Streams:
-        """Open all, and return when they are."""
-        context = multiprocessing.get_context("fork")
-        self._end, theirs = context.Pipe()
-        self._child = context.Process(target=_run, args=(theirs, *self._arguments), daemon=True)
-        self._child.start()
-        theirs.close()
-        self._end.recv()
-        return self
+        super().__init__(_run, port, socket_head, sockets, stream_head, streams)
 
     def stop(self) -> list[Life]:
         """Leave; returns the life of each connection there was."""
-        self._end.send("stop")
-        lives = [Life(*each) for each in self._end.recv()]
-        self._child.join()
-        return lives
+        return [Life(*each) for each in self.end()]
 
 
 def _run(end: Any, *arguments: Any) -> None:

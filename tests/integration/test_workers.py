@@ -26,7 +26,7 @@ class WorkersTests(WorkersCase):
     """Several processes that are one gateway."""
 
     def test_spread(self) -> None:
-        """Connections that come at once are shared out evenly enough, whether they ask for something or not."""
+        """Connections that come at once are shared out; a worker that has more to do, or no CPU, takes fewer."""
         self.start()
         clients = [Client(self.port) for _ in range(400)]
         for client in clients:
@@ -36,7 +36,7 @@ class WorkersTests(WorkersCase):
         shares = [worker["connections"] for worker in self.workers()]
         for client in clients:
             client.close()
-        self.assertGreaterEqual(min(shares), 100, shares)
+        self.assertGreaterEqual(min(shares), 60, shares)
 
     def test_metrics(self) -> None:
         """The admin port counts what all workers count; gauges name the worker, or the supervisor."""
