@@ -141,7 +141,7 @@ class H2Channel(Protocol):
             return
         stream = self._streams.get(getattr(event, "stream_id", None) or 0)
         if isinstance(event, RequestReceived):
-            self._begin(event)
+            self._begin(event, now)
         elif isinstance(event, DataReceived):
             if stream is not None:
                 stream.receive(event.data, event.flow_controlled_length)
@@ -164,7 +164,12 @@ class H2Channel(Protocol):
         elif isinstance(event, ConnectionTerminated):
             self._end(ErrorCodes.NO_ERROR)
 
-    def _begin(self, event: RequestReceived) -> None:
+    def _begin(self, event: RequestReceived, now: float) -> None:
+        if self._knows(now):  # it may send this again elsewhere (RFC 9113 section 8.7)
+            self._attempt(self._wire.reset_stream, event.stream_id, ErrorCodes.REFUSED_STREAM)
+            if not self._resets.take(1, now):
+                self._end(ErrorCodes.ENHANCE_YOUR_CALM)
+            return
         stream = self._streams[event.stream_id] = H2Stream(self, event.stream_id)
         self._requests += 1
         if self._requests >= REQUESTS:
@@ -195,8 +200,7 @@ class H2Channel(Protocol):
             self._end(ErrorCodes.ENHANCE_YOUR_CALM)
         elif not self._streams:
             patience = limits.idle_timeout if self._requests else limits.head_timeout
-            told = self._last and (self._heard or now - self._told >= HEARD_TIMEOUT)
-            if told or now - self._since >= patience:
+            if self._knows(now) or now - self._since >= patience:
                 self._end(ErrorCodes.NO_ERROR)
         for stream in tuple(self._streams.values()):
             stream.check(now)
@@ -244,6 +248,10 @@ class H2Channel(Protocol):
         self._ready.clear()
         for stream in streams.values():
             stream.lost(reason)
+
+    def _knows(self, now: float) -> bool:
+        """Whether the client has heard that there are no more requests, or had the time to."""
+        return self._last and (self._heard or now - self._told >= HEARD_TIMEOUT)
 
     # -- what streams use -----------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from tests.http.h2_client import Client, H2Wire, frame
 from tests.http.test_h2_stream import INTERNAL_ERROR, LARGE, H2TestCase
 from tests.http.wire import ByHand, Echo, Gateway, ask, read_answers
 
-NO_ERROR, PROTOCOL_ERROR, FRAME_SIZE_ERROR, ENHANCE_YOUR_CALM = 0, 1, 6, 11
+NO_ERROR, PROTOCOL_ERROR, FRAME_SIZE_ERROR, REFUSED_STREAM, ENHANCE_YOUR_CALM = 0, 1, 6, 7, 11
 DATA, HEADERS, PRIORITY, RESET, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 8, 9
 FLOOD = h2.CONTROL_BURST + 1
 
@@ -191,6 +191,18 @@ class ConnectionTests(EndedTestCase):
         self.assertEqual(self.client.wire.ended, "")
         self.gateway.after(h2.HEARD_TIMEOUT)
         self.assertEqual(self.client.wire.ended, "closed")
+
+    def test_drain_not_respected(self) -> None:
+        """Who goes on asking after having heard, or after the time for it, is refused, and at last cut."""
+        first = self.client.whole("/a")
+        self.gateway.site.drain()
+        self.client.read()
+        second = self.client.whole("/a")
+        self.assertEqual(self.client.answer(second).reset, REFUSED_STREAM)
+        self.assertEqual((len(self.origin.wires), self.client.answer(first).reset), (1, None))
+        for _ in range(h2.RESETS_BURST):
+            self.client.whole("/a")
+        self.assertEqual(self.ended(), ENHANCE_YOUR_CALM)
 
     def test_drain_idle(self) -> None:
         """A connection without requests is closed when the client has heard; one that ends already is left alone."""
