@@ -114,6 +114,7 @@ class HTTPChannel(RequestReader):
             request.connection_lost(reason)
             self.site.record(request)
         self.site.closed(self)
+        del self._parser  # the two know each other, and would stay, with all that they hold, until garbage is collected
 
     def handshakeCompleted(self) -> None:
         """TLS is agreed upon, and with it what is spoken (RFC 7301)."""
@@ -350,6 +351,7 @@ class HTTPChannel(RequestReader):
         transport: Any = self.transport
         transport.unregisterProducer()
         self._deaf = self.detached = True
+        del self._parser
         return transport
 
     def detached_closed(self, request: Request) -> None:

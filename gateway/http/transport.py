@@ -12,6 +12,7 @@ from typing import Any, Final
 from twisted.internet import tcp
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
 
 LEAST_READ: Final = 16 * 1024
 MOST_READ: Final = 256 * 1024
@@ -72,8 +73,8 @@ class _Transport(tcp.Connection):
         waiting: int = len(self.dataBuffer) - self.offset + self._tempDataLen
         try:
             return waiting + int.from_bytes(ioctl(self.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
-        except OSError:
-            return waiting  # it has closed
+        except (OSError, ValueError):
+            return waiting  # it has closed, and has no descriptor any more
 
     def quiet(self) -> bool:
         """Whether the kernel has received nothing that this has not read, no end either."""
@@ -108,6 +109,12 @@ class _Transport(tcp.Connection):
         self._maybePauseProducer()
         self.reactor.wait_for_room(self)
         return None
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See ``IFileDescriptor``; what was not sent is let go, as others may know the transport for a while yet."""
+        super().connectionLost(reason)
+        self.dataBuffer, self.offset = b"", 0
+        self._tempDataBuffer, self._tempDataLen = [], 0
 
 
 def prepare(listening: socket.socket, unanswered: float) -> None:

@@ -17,6 +17,8 @@ from gateway.core.errors import UpstreamFailed
 
 HEAD_LIMIT = 64 * 1024
 FIELDS_LIMIT = 256
+INTERIM_LIMIT = 100
+"""Interim answers to one request: more than any service sends, too few to keep the gateway or a client busy with."""
 _BODILESS = (204, 304)
 _FRAMING_FIELDS = (b"content-length", b"transfer-encoding")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -83,6 +85,7 @@ class UpstreamConnection(Protocol):
         """Where it counts as long as it lives."""
         self._fresh = True
         self._answered = False
+        self._interim = 0
         self._parser = HttpResponseParser(self)
         self._bytes = 0
         """How many came since the last piece of a body: all that could be of one header section."""
@@ -99,6 +102,7 @@ class UpstreamConnection(Protocol):
         """Send the head, or more, of a request whose answer ``reader`` gets."""
         self.reader = reader
         self.heard = self._answered = False
+        self._interim = 0
         self.transport.write(data)  # type: ignore[union-attr]
 
     def release(self) -> bool:
@@ -169,6 +173,7 @@ class UpstreamConnection(Protocol):
         else:
             reader.answer_failed(UpstreamFailed("The service behind this path closed the connection"))
         self.ended()
+        del self._parser  # the two know each other, and would stay until garbage is collected
 
     def _fail(self, message: str) -> None:
         reader = self.reader
@@ -216,8 +221,12 @@ class UpstreamConnection(Protocol):
         version = parser.get_http_version()
         if version not in _VERSIONS:
             raise UpstreamFailed("The service behind this path gave an answer that is not HTTP/1")
-        if status < 200 and any(name.lower() in _FRAMING_FIELDS for name, _ in self._fields):
-            raise UpstreamFailed("The service behind this path sent an interim answer with a body")
+        if status < 200:
+            self._interim += 1
+            if self._interim > INTERIM_LIMIT:
+                raise UpstreamFailed("The service behind this path sent too many interim answers")
+            if any(name.lower() in _FRAMING_FIELDS for name, _ in self._fields):
+                raise UpstreamFailed("The service behind this path sent an interim answer with a body")
         self._in_body = self._answered = True
         self._bytes = 0
         framing = self.reader.answer_head(  # type: ignore[union-attr]

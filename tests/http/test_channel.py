@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
+from weakref import ref
 
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.core.errors import BodyTooLarge, Forbidden
-from gateway.http.channel import SLICE
+from gateway.http.channel import SLICE, HTTPChannel
 from gateway.http.site import Limits
 from tests.http.wire import READ, ByHand, Echo, Gateway, SecureWire, Wire, ask, chunks, read_answers
 
@@ -360,6 +365,25 @@ class RefusalTests(ChannelTestCase):
         ):
             self.assertEqual(self.refusal(sent), answer)
 
+    def test_rtsp(self) -> None:
+        """Its request lines differ from those of HTTP by the protocol's name alone, however they are cut into reads."""
+        for method in ("OPTIONS", "GET", "POST"):
+            for head in (f"{method} /echo RTSP/1.0\r\nCSeq: 1\r\nHost: a\r\n\r\n", f"{method} /echo RTSP/1.0\r\n\r\n"):
+                sent = head.encode()
+                self.assertEqual(self.refusal(sent), (400, "BAD_REQUEST"), sent)
+                self.assertEqual(self.refusal(*(bytes((byte,)) for byte in sent)), (400, "BAD_REQUEST"), sent)
+
+    def test_rtsp_behind_another_request(self) -> None:
+        """It is refused there, too."""
+        self.client.send(ask("/echo/1") + b"GET /echo/2 RTSP/1.0\r\nHost: a\r\n\r\n")
+        self.assertEqual([answer.status for answer in read_answers(self.client.received)], [200, 400])
+
+    def test_what_only_tells_of_rtsp(self) -> None:
+        """A field or a body may."""
+        self.client.send(ask("/echo/1", "User-Agent: player RTSP/1.0", "Content-Length: 19", method="POST"))
+        self.client.send(b"GET /echo/1 RTSP/1.0"[:19])
+        self.assertEqual(self.answers(), [(200, b"/echo/1 GET /echo/1 RTSP/1.")])
+
     def test_absolute_form(self) -> None:
         """The target's host wins over the Host field."""
         self.client.send(ask("http://other.example/hand?a=b"))
@@ -682,6 +706,47 @@ class TimeTests(ChannelTestCase):
         self.hand.requests[0].write(b"data: x\n\n")
         self.after(1000)
         self.assertEqual(self.client.ended, "")
+
+
+class MemoryTests(SynchronousTestCase):
+    """What a connection held is let go with it, and does not wait until garbage is collected."""
+
+    def setUp(self) -> None:
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.site = Gateway(Limits()).site
+
+    def channel(self) -> tuple[HTTPChannel, StringTransport]:
+        """A connection that has been read from."""
+        channel, transport = HTTPChannel(self.site), Transport()
+        channel.makeConnection(transport)
+        channel.dataReceived(b"GET / HTTP/1.1\r\n")
+        return channel, transport
+
+    def test_lost(self) -> None:
+        """A client has left."""
+        channel, transport = self.channel()
+        transport.unregisterProducer()
+        channel.connectionLost(Failure(ConnectionDone()))
+        known = ref(channel)
+        del channel, transport
+        self.assertIsNone(known())
+
+    def test_given_away(self) -> None:
+        """Another protocol has the transport."""
+        channel, transport = self.channel()
+        channel.detach()
+        self.site.closed(channel)
+        known = ref(channel)
+        del channel, transport
+        self.assertIsNone(known())
+
+
+class Transport(StringTransport):
+    """One that has the option of TCP."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing to be done."""
 
 
 class IdleTests(ChannelTestCase):

@@ -233,6 +233,17 @@ class ClosingTests(SocketsTestCase):
         self.assertEqual((socket.sent, protocol.events), (b"", ["made", ConnectionAborted]))
         self.assertEqual(self.epoll.registered, {})
 
+    def test_what_was_not_sent(self) -> None:
+        """It is let go when the connection is lost, while others may still know the transport."""
+        socket, _, transport = self.accept(Recorder())
+        socket.room = 10
+        transport.write(b"x" * 100)
+        self.reactor.turn()
+        transport.write(b"y" * 100)
+        socket.eof = True
+        self.reactor.turn()
+        self.assertEqual((transport.dataBuffer, transport._tempDataBuffer, unsent(transport)), (b"", [], 0))
+
 
 class UnsentTests(SocketsTestCase):
     """What a peer has not taken yet."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
+from weakref import ref
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.core.errors import UpstreamFailed
@@ -166,6 +170,18 @@ class InterimTests(ProxyTestCase):
         self.exchange(b"HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: gzip\r\n\r\n")
         self.assertEqual(self.code(), "UPSTREAM_UNAVAILABLE")
 
+    def test_a_flood_of_them(self) -> None:
+        """A hundred go on, counted for each request; with one more the instance is cut."""
+        hints = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+        self.exchange(hints * 100 + OK)
+        self.exchange(hints * 100 + OK)
+        self.assertEqual(self.client.received.count(b" 103 "), 200)
+        self.assertEqual(self.client.received.count(b" 200 "), 2)
+        self.exchange(hints * 1000)
+        self.assertEqual(self.client.received.count(b" 103 "), 300)
+        self.assertEqual(self.code(), "UPSTREAM_UNAVAILABLE")
+        self.assertEqual(self.origin.wires[-1].ended, "cut")
+
 
 class NonsenseTests(ProxyTestCase):
     """What an instance says is not trusted either."""
@@ -296,6 +312,16 @@ class ConnectionTests(SynchronousTestCase):
         self.connection.transport.write(b"x" * READ * 2)  # type: ignore[union-attr]
         self.wire.take_again()
         self.assertEqual(len(self.wire.received), READ * 2)
+
+    def test_lost(self) -> None:
+        """What it held is let go with it, and does not wait until garbage is collected."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        connection = UpstreamConnection(Origin(self.clock))
+        connection.connectionLost(Failure(ConnectionDone()))
+        known = ref(connection)
+        del connection
+        self.assertIsNone(known())
 
     def test_aborted_before_it_is_made(self) -> None:
         """There is nothing to cut, and it is not to be used."""
