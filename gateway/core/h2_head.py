@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from gateway.core.errors import BadRequest, HeadTooLarge, MethodNotAllowed, NotImplementedHere, TargetTooLong
+from gateway.core.errors import BadRequest, HeadTooLarge, TargetTooLong
 from gateway.core.headers import FieldName, field_name
+from gateway.core.methods import REFUSED
 from gateway.core.paths import valid_authority
 
 CONNECTION_FIELDS: Final = frozenset(
@@ -20,7 +21,6 @@ _SCHEMES: Final = (b"https", b"http")
 _METHOD: Final = re.compile(rb"[A-Z][A-Z-]{0,31}")
 _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _NOT_A_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]|\A[ \t]|[ \t]\Z")
-_REFUSED_METHODS: Final = {b"TRACE": MethodNotAllowed, b"CONNECT": NotImplementedHere}
 _LONGEST_LENGTH: Final = 18  # digits; more than any body has
 
 
@@ -92,8 +92,8 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], size_limit: int, fields_li
 
 def _request_line(pseudo: dict[bytes, bytes], target_limit: int) -> tuple[bytes, bytes]:
     method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-    if method in _REFUSED_METHODS:
-        raise _REFUSED_METHODS[method]
+    if method in REFUSED:
+        raise REFUSED[method]
     if _METHOD.fullmatch(method) is None or pseudo.get(b":scheme", b"").lower() not in _SCHEMES:
         raise BadRequest("The request has no valid method or scheme")
     if len(target) > target_limit:

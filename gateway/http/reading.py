@@ -14,11 +14,10 @@ from gateway.core.errors import (
     GatewayError,
     HeadTooLarge,
     HTTPVersionNotSupported,
-    MethodNotAllowed,
-    NotImplementedHere,
     TargetTooLong,
 )
 from gateway.core.headers import FieldName, check_transfer_encoding, field_name
+from gateway.core.methods import REFUSED
 from gateway.core.paths import split_target, valid_authority
 from gateway.http.request import Request, keep
 
@@ -33,16 +32,6 @@ CHUNK_FRAMING = 16
 
 _NONE: frozenset[bytes] = frozenset()
 _VERSIONS = {"1.1": b"HTTP/1.1", "1.0": b"HTTP/1.0"}
-_OTHER_PROTOCOLS = (
-    *(b"SOURCE", b"ANNOUNCE", b"DESCRIBE", b"SETUP", b"PLAY", b"PAUSE", b"RECORD", b"REDIRECT", b"TEARDOWN", b"FLUSH"),
-    *(b"GET_PARAMETER", b"SET_PARAMETER"),
-)
-"""Methods of Icecast and RTSP, whose request lines llhttp reads as if they were HTTP's."""
-
-_REFUSED_METHODS = {
-    b"TRACE": MethodNotAllowed,
-    **dict.fromkeys((b"CONNECT", *_OTHER_PROTOCOLS), NotImplementedHere),
-}
 
 
 class RequestReader(Protocol):
@@ -57,6 +46,7 @@ class RequestReader(Protocol):
         self._receiving: Request | None = None  # the request whose body is being read
         self._in_head = False
         self._head_bytes = 0
+        self._piece = b""  # what is being read, with all of the request line that came before
         self._extra_bytes = 0  # of chunk framing, beyond what chunks need
         self._deaf = False  # nothing that still comes is a request
         self._held: bytes | None = None  # what came after an upgrade
@@ -78,6 +68,7 @@ class RequestReader(Protocol):
             self._since = self.site.clock.seconds()
             if receiving.chunked_body:
                 self._extra_bytes += len(data)
+        self._piece = self._piece + data if self._in_head and not self._fields else data
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -145,6 +136,8 @@ class RequestReader(Protocol):
             return  # a trailer: discarded (RFC 9110 section 6.5.1)
         known = field_name(name)
         fields = self._fields
+        if not fields:
+            self._check_protocol()
         fields.append((known, value))
         lower = known.lower
         index = self._index
@@ -159,6 +152,15 @@ class RequestReader(Protocol):
         if self._size > self._limits.head or len(fields) > self._limits.fields:
             raise HeadTooLarge
 
+    def _check_protocol(self) -> None:
+        """The request line has been read.
+
+        :raises BadRequest: when it is RTSP's, which llhttp takes for HTTP's of the same version.
+        """
+        piece = self._piece
+        if b" RTSP/" in piece and self._parser.get_method() + b" " + self._target + b" RTSP/" in piece:
+            raise BadRequest("The request is not HTTP")
+
     def on_headers_complete(self) -> None:
         self._in_head = False
         if self._replaying:
@@ -166,13 +168,15 @@ class RequestReader(Protocol):
         parser = self._parser
         method = parser.get_method()
         index = self._index
+        if not index:
+            self._check_protocol()
         version = _VERSIONS.get(parser.get_http_version(), b"")
         request = Request(self, method, self._target, version, self._fields, index, self._repeated)
         self._receiving = request  # a refusal from here on answers this request
         if not version:
             raise HTTPVersionNotSupported
-        if method in _REFUSED_METHODS:
-            raise _REFUSED_METHODS[method]
+        if method in REFUSED:
+            raise REFUSED[method]
         request.path, request.query, request.authority = split_target(self._target)
         host = index.get(b"host")
         if host is None:

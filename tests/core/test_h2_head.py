@@ -117,6 +117,11 @@ class HeadTests(SynchronousTestCase):
         self.refused(MethodNotAllowed, line=line(method=b"TRACE"))
         self.refused(NotImplementedHere, line=[(b":method", b"CONNECT"), (b":authority", b"example.com:443")])
 
+    def test_methods_of_other_protocols(self) -> None:
+        """They are refused as in HTTP/1.1, since an instance could take the request for that protocol's."""
+        for method in (b"PRI", b"SOURCE", b"DESCRIBE"):
+            self.refused(NotImplementedHere, line=line(method=method))
+
     def test_limits(self) -> None:
         """Size and number of the fields, and the target's length, have the limits of HTTP/1.1."""
         self.refused(HeadTooLarge, (b"x-a", b"x" * (94 - len("example.com"))))

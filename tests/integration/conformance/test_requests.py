@@ -212,6 +212,8 @@ class MethodTests(WireTestCase):
         for method, version in (("ANNOUNCE", "RTSP/1.0"), ("SETUP", "RTSP/1.0"), ("SOURCE", "ICE/1.0")):
             self.assertRefused(501, head("/open", method=method, version=version))
         self.assertRefused(501, head("/open", method="SOURCE"))
+        for method in ("OPTIONS", "GET", "POST"):
+            self.assertRefused(400, head("/open", method=method, version="RTSP/1.0"))
 
     def test_other_methods_pass(self) -> None:
         """With their bodies, GET's too."""
