@@ -86,11 +86,16 @@ _known_names: dict[bytes, FieldName] = {}
 
 
 def field_name(name: bytes) -> FieldName:
-    """The :class:`FieldName` of ``name``; the first 2048 short ones are remembered."""
+    """The :class:`FieldName` of ``name``; up to 2048 short ones are remembered, and when more come it starts over.
+
+    So a client that invents names costs the others their names' places for a moment, and not for good.
+    """
     known = _known_names.get(name)
     if known is None:
         known = FieldName(name)
-        if len(_known_names) < _KNOWN_NAMES_LIMIT and len(name) <= 64:
+        if len(name) <= 64:
+            if len(_known_names) >= _KNOWN_NAMES_LIMIT:
+                _known_names.clear()
             _known_names[name] = known
     return known
 

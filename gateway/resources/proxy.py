@@ -221,7 +221,9 @@ class ReverseProxyResource(Resource):
         else:
             rule = _PASS
         known = (rule, name + b": ")
-        if len(self._rules) < _REMEMBERED_NAMES and len(name) <= 64:
+        if len(name) <= 64:
+            if len(self._rules) >= _REMEMBERED_NAMES:
+                self._rules.clear()
             self._rules[name] = known
         return known
 
