@@ -60,8 +60,8 @@ class AuthenticateGuard:
         required: bool,
         now: Callable[[], float],
         revocations: Revocations,
-        keys: PublishedKeys | None = None,
-        certificates: bool = False,
+        keys: PublishedKeys | None,
+        certificates: bool,
     ) -> None:
         self._verifier = verifier
         self._cache = cache

@@ -66,7 +66,7 @@ class PublishedKeys:
         self._started = float("-inf")
         self._next = MAX_AGE
         self._timer: IDelayedCall | None = None
-        self._stopped = False
+        self._running = False
 
     @property
     def known(self) -> bool:
@@ -75,12 +75,12 @@ class PublishedKeys:
 
     def start(self) -> Deferred[None]:
         """Fetch now, and go on doing so; fires, always with None, when the first fetch is over, well or not."""
-        self._stopped = False
+        self._running = True
         return self._fetch()
 
     def stop(self) -> None:
         """Fetch no more; those who wait for a fetch are released."""
-        self._stopped = True
+        self._running = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -92,7 +92,7 @@ class PublishedKeys:
 
         :returns: fires, always with None, when the fetch under way is over; None when it is too early for another.
         """
-        if self._fetching is None and (self._stopped or self._reactor.seconds() - self._started < MIN_INTERVAL):
+        if self._fetching is None and (not self._running or self._reactor.seconds() - self._started < MIN_INTERVAL):
             return None
         return self._fetch()
 
@@ -125,14 +125,14 @@ class PublishedKeys:
             self._log.info("The issuer publishes {count} keys that can be used", count=len(keys))
 
     def _failed(self, failure: Failure) -> None:
-        if not self._stopped:
+        if self._running:
             why = f"{type(failure.value).__name__} {failure.getErrorMessage()}"
             self._log.warn("The issuer's keys could not be fetched, those known are kept: {why}", why=why)
             self._next = MIN_INTERVAL
 
     def _done(self, _: None) -> None:
         self._fetching = None
-        if not self._stopped:
+        if self._running:
             self._timer = self._reactor.callLater(self._next, self._due)
         waiting, self._waiting = self._waiting, []
         for each in waiting:
@@ -149,22 +149,20 @@ class _Body(Protocol):
     def __init__(self) -> None:
         self.whole: Deferred[bytes] = Deferred(self._give_up)
         self._pieces: list[bytes] = []
-        self._room = MAX_SIZE
+        self._size = 0
 
     def _give_up(self, _: Deferred[bytes]) -> None:
-        self._pieces.clear()
-        self._room = -1
         assert self.transport is not None
         self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        if self._room < 0:
+        if self.whole.called:
             return
-        self._room -= len(data)
+        self._size += len(data)
         self._pieces.append(data)
-        if self._room < 0:
-            self._give_up(self.whole)
+        if self._size > MAX_SIZE:
             self.whole.errback(FetchFailed(f"the key set is larger than {MAX_SIZE} bytes"))
+            self._give_up(self.whole)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.whole.called:

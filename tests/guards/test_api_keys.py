@@ -70,10 +70,10 @@ class ApiKeyGuardTests(SynchronousTestCase):
 
     def test_known(self) -> None:
         """It passes at once, and the key is no longer among what passes on."""
-        request = FakeRequest(KEY, Accept="*/*")
+        request = FakeRequest(KEY, Accept="*/*", X_Trace="1")
         self.check(request)
         self.assertEqual((request.claims.subject, request.role, self.left), ("ann", "user", []))
-        self.assertEqual([known.name for known, _ in request.raw_fields], [b"Accept"])
+        self.assertEqual([known.name for known, _ in request.raw_fields], [b"Accept", b"X-Trace"])
 
     def test_none(self) -> None:
         """A request without a key is left to the tokens' guard."""
@@ -111,6 +111,6 @@ class ApiKeyGuardTests(SynchronousTestCase):
 
     def test_concealed(self) -> None:
         """Where nobody asks, a key still goes no further."""
-        request: Any = FakeRequest(KEY, Accept="*/*")
+        request: Any = FakeRequest(KEY, Accept="*/*", X_Trace="1")
         ConcealApiKeyGuard("X-API-Key").check(request)
-        self.assertEqual([known.name for known, _ in request.raw_fields], [b"Accept"])
+        self.assertEqual([known.name for known, _ in request.raw_fields], [b"Accept", b"X-Trace"])

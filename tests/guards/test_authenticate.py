@@ -373,8 +373,9 @@ class CertificateTests(AuthenticateCase):
 
     def test_ended(self) -> None:
         """A certificate that ends while its connection is open is none any more."""
-        ended = Claims("machine", "service", "", NOW - 60, NOW)
-        self.assertRaises(Unauthorized, self.check, ended)
+        for end in (NOW, NOW - 1):
+            ended = Claims("machine", "service", "", NOW - 60, end)
+            self.assertRaises(Unauthorized, self.check, ended)
 
     def test_revoked(self) -> None:
         """Nor is one that began before its subject was revoked."""

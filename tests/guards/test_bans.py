@@ -41,8 +41,8 @@ class BanGuardTests(SynchronousTestCase):
 
     def test_banned(self) -> None:
         """A banned client is told when to come again."""
-        error = self.assertRaises(Banned, self.check, "192.0.2.1", 50.5)
-        self.assertEqual(error.fields, (b"Retry-After: 50\r\n",))
+        error = self.assertRaises(Banned, self.check, "192.0.2.1", 30.5)
+        self.assertEqual(error.fields, (b"Retry-After: 70\r\n",))
 
     def test_until_lifted(self) -> None:
         """Who is banned until it is lifted is not."""

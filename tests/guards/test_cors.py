@@ -258,5 +258,6 @@ class PreflightTests(CorsCase):
 
     def test_other_methods(self) -> None:
         """Only OPTIONS makes a preflight."""
-        answer = self.ask(cors(APP), f"Origin: {APP}", "Access-Control-Request-Method: PUT")
-        self.assertEqual((status(answer), body(answer)), (200, b"hello"))
+        for method in ("GET", "PATCH"):
+            answer = self.ask(cors(APP), f"Origin: {APP}", "Access-Control-Request-Method: PUT", method=method)
+            self.assertEqual((status(answer), body(answer)), (200, b"hello"))
