@@ -134,9 +134,10 @@ class ApiKeys:
         """
         if _FORM.fullmatch(key) is None:
             raise InvalidApiKey("malformed")
-        claims, end = self._known.get(digest(key), (None, 0.0))
-        if claims is None:
+        known = self._known.get(digest(key))
+        if known is None:
             raise InvalidApiKey("unknown")
+        claims, end = known
         if now >= min(claims.expires, end):
             raise InvalidApiKey("expired")
         return claims

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.core.addresses import Networks, bucket, client_address, normal
+from gateway.core.addresses import Networks, bucket, client_address, enclosing, normal
 
 PRIVATE = Networks([ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("192.0.2.7/32")])
 
@@ -51,7 +51,11 @@ class NetworksTests(SynchronousTestCase):
 
     def test_ipv4_mapped_network(self) -> None:
         """A network of IPv4-mapped addresses is the IPv4 network it maps; a wider IPv6 one holds no IPv4."""
-        self.assertIn("10.1.2.3", Networks([ip_network("::ffff:10.0.0.0/104")]))
+        mapped = Networks([ip_network("::ffff:10.0.0.0/104")])
+        self.assertIn("10.1.2.3", mapped)
+        self.assertIn("10.200.2.3", mapped)
+        self.assertNotIn("11.0.0.0", mapped)
+        self.assertIn("255.1.2.3", Networks([ip_network("::ffff:0:0/96")]))
         self.assertNotIn("10.1.2.3", Networks([ip_network("::/64")]))
 
     def test_zone(self) -> None:
@@ -137,7 +141,8 @@ class ClientAddressTests(SynchronousTestCase):
     def test_spellings(self) -> None:
         """Ports and brackets are tolerated, and IPv4-mapped addresses are normalised."""
         for entry, address in (
-            (b"198.51.100.1:4711", "198.51.100.1"),
+            (b"198.51.100.1:4", "198.51.100.1"),
+            (b"198.51.100.1:54711", "198.51.100.1"),
             (b"[2001:db8::1]:443", "2001:db8::1"),
             (b"[2001:DB8::1]", "2001:db8::1"),
             (b"2001:db8::1", "2001:db8::1"),
@@ -174,3 +179,12 @@ class BucketTests(SynchronousTestCase):
     def test_no_address(self) -> None:
         """What is no address is its own bucket."""
         self.assertEqual(bucket(""), "")
+
+
+class EnclosingTests(SynchronousTestCase):
+    def test_networks(self) -> None:
+        """The network of so many bits around an address."""
+        self.assertEqual(enclosing("192.0.2.77", 24, 56), "192.0.2.0/24")
+        self.assertEqual(enclosing("::ffff:192.0.2.77", 31, 56), "192.0.2.76/31")
+        self.assertEqual(enclosing("2001:db8:1:2ff::1", 24, 48), "2001:db8:1::/48")
+        self.assertEqual(enclosing("2001:db8::1", 24, 128), "2001:db8::1/128")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.core.api_keys import ApiKey, ApiKeys, InvalidApiKey, digest, new_key
-from gateway.core.tokens import BY_ROLE, Claims
+from gateway.core.tokens import BY_ROLE, LATEST, Claims
 
 NOW = 1_000_000.0
 SAID: dict[str, Any] = {"id": "a1", "name": "batch", "subject": "ann", "role": "user", "created": 5.0}
@@ -40,7 +40,13 @@ class RecordTests(SynchronousTestCase):
 
     def test_beyond_the_calendar(self) -> None:
         """A time after the year 9999 is none."""
-        self.assertEqual(ApiKey.parse(json.dumps(SAID | {"expires": 10**400})).expires, inf)
+        for end, read in ((LATEST - 1, LATEST - 1), (LATEST, inf), (10**400, inf)):
+            self.assertEqual(ApiKey.parse(json.dumps(SAID | {"expires": end})).expires, read)
+
+    def test_the_largest(self) -> None:
+        """A limit and a name at the end of what is taken."""
+        key = ApiKey.parse(json.dumps(SAID | {"limit": 2**31 - 1, "name": "x" * 255}))
+        self.assertEqual((key.limit, len(key.name)), (2**31 - 1, 255))
 
     def test_odd_ones(self) -> None:
         """Nothing is guessed."""
@@ -110,7 +116,7 @@ class KnownKeysTests(SynchronousTestCase):
     def test_expired(self) -> None:
         """By what the record says, and by the end of the record itself."""
         self.tell(expires=NOW + 60)
-        self.assertEqual(self.refused(self.key, 60), "expired")
+        self.assertEqual((self.refused(self.key, 60), self.refused(self.key, 1000)), ("expired", "expired"))
         self.tell(seconds=30)
         self.keys.claims(self.key, NOW + 29)
         self.assertEqual(self.refused(self.key, 30), "expired")

@@ -90,6 +90,19 @@ class SlotsTests(SynchronousTestCase):
         self.assertEqual((sum(each.wakes for each in waiting), slots.taken), (10_000, 0))
 
 
+class CircuitTests(SynchronousTestCase):
+    """What an upstream may have under way."""
+
+    def test_limits(self) -> None:
+        """Each limit is the one that was given, and nothing is under way at first."""
+        circuit = Circuit(Limits(connections=1, pending=2, requests=3, budget=0, minimum=1))
+        self.assertEqual((circuit.requests, circuit.max_requests, circuit.retried), (0, 3, 0))
+        self.assertEqual(circuit.refused, {"requests": 0, "pending": 0, "retries": 0})
+        for slots in (circuit.connections, circuit.retries):
+            self.assertEqual([slots.take(), slots.take()], [True, False])
+            self.assertEqual([slots.wait(Waiting()) for _ in range(3)], [True, True, False])
+
+
 class BudgetTests(SynchronousTestCase):
     """How many retries there may be."""
 

@@ -188,7 +188,8 @@ class ClosingTests(SynchronousTestCase):
 
     def test_close_frame_passes_and_ends(self) -> None:
         """It goes on as it came; what follows it is ignored."""
-        for ending in (Ending(1000, "bye"), Ending(3000, "é"), Ending(4999, "")):
+        codes = (*range(1000, 1004), *range(1007, 1015), 3000, 3999, 4999)
+        for ending in (Ending(1000, "é"), *(Ending(code, "bye") for code in codes)):
             frame_reader = reader()
             data = close_frame(ending, KEY)
             self.assertEqual(frame_reader.feed(b"".join((data, data))), data)
@@ -399,6 +400,10 @@ class AllowanceTests(SynchronousTestCase):
     def test_large_fragments(self) -> None:
         """A message in many large pieces counts as one."""
         self.assertEqual(self.passed((1, bytes(1024), False), *[(0, bytes(1024), False)] * 9, (0, b"", True)), 11)
+
+    def test_fragments_that_are_not_quite_large(self) -> None:
+        """A fragment of a byte less than 1 KiB counts as a message."""
+        self.assertEqual(self.passed((1, bytes(1023), False), *[(0, bytes(1023), False)] * 9), 3)
 
     def test_as_many_as_they_like(self) -> None:
         """A peer nobody counts for may send without end."""

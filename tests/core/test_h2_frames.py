@@ -6,7 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.core.h2_frames import ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR, PREFACE, Allowance, FrameMeter
+from gateway.core.h2_frames import Allowance, FrameMeter
+
+# RFC 9113 sections 3.4 and 7
+PREFACE = 24
+FRAME_SIZE_ERROR, ENHANCE_YOUR_CALM = 6, 11
 
 DATA, HEADERS, PRIORITY, RESET, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
 
@@ -102,7 +106,8 @@ class FrameMeterTests(SynchronousTestCase):
 
     def test_large_frame(self) -> None:
         """A frame that is larger than allowed is refused before anybody waits for it."""
-        self.assertEqual(self.meter.read(frame(DATA, 16385)[:9], 0), FRAME_SIZE_ERROR)
+        for length in (16385, 65536, 2**24 - 1):
+            self.assertEqual(self.new().read(frame(DATA, length)[:9], 0), FRAME_SIZE_ERROR)
         self.assertEqual(self.new().read(frame(DATA, 16384)[:9], 0), 0)
 
     def test_time(self) -> None:

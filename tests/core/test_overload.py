@@ -43,6 +43,24 @@ class OverloadTests(SynchronousTestCase):
         self.run_late(0.0, 1)
         self.assertEqual((self.overload.room, self.overload.lag < 0.25), (3, True))
 
+    def test_seldom_measured(self) -> None:
+        """It is the time that counts, not how often anybody looked."""
+        self.overload.measure(2.0, 0.0)
+        self.overload.measure(2.0, 0.7)
+        self.assertEqual(self.overload.room, 3)
+        self.overload.measure(2.0, 60.0)
+        self.overload.measure(2.0, 120.0)
+        self.assertEqual(self.overload.room, 0)
+
+    def test_smoothed(self) -> None:
+        """A measurement counts two fifths, and no more than twice of what is allowed."""
+        self.overload.measure(0.5, 0)
+        self.assertAlmostEqual(self.overload.lag, 0.2)
+        self.overload.measure(0.1, 1)
+        self.assertAlmostEqual(self.overload.lag, 0.16)
+        self.overload.measure(99, 2)
+        self.assertAlmostEqual(self.overload.lag, 0.496)
+
     def test_a_clock_that_is_set_back(self) -> None:
         """Timers that come early are not late."""
         self.overload.measure(-86400, self.now)
@@ -63,3 +81,4 @@ class OverloadTests(SynchronousTestCase):
         self.assertEqual(self.overload.measure(0, 12 + QUIET), 3)
         self.assertEqual(self.overload.measure(0, 13 + QUIET), 0)
         self.assertTrue(self.overload.refuse(30))
+        self.assertEqual(self.overload.measure(0, 300), 1)

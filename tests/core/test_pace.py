@@ -27,6 +27,10 @@ class PaceTests(SynchronousTestCase):
         self.assertTrue(self.pace.kept(104, 1049))
         self.assertFalse(self.pace.kept(105, 1049))
 
+    def test_looked_at_late(self) -> None:
+        """A period is over when anybody looks after its end."""
+        self.assertFalse(self.pace.kept(107, 1049))
+
     def test_a_quick_start_lends_nothing(self) -> None:
         """What came in one period does not count in the next."""
         self.assertTrue(self.pace.kept(105, 9000))

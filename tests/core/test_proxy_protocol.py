@@ -6,8 +6,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.core.proxy_protocol import LONGEST_V1, LONGEST_V2, Header, Source, parse
+from gateway.core.proxy_protocol import Header, Source, parse
 
+LONGEST_V1 = 107
+LONGEST_V2 = 2064
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
 IPV4 = bytes((198, 51, 100, 7, 192, 0, 2, 1)) + b"\x0f\xa0\x01\xbb"
 IPV6 = bytes.fromhex("20010db8000000000000000000000007" * 2) + b"\x0f\xa0\x01\xbb"
@@ -55,7 +57,8 @@ class ProxyProtocolTests(SynchronousTestCase):
             b"PROXY TCP6 198.51.100.7 192.0.2.1 4000 443\r\n",
             b"PROXY TCP4 198.51.100.07 192.0.2.1 4000 443\r\n",
             b"PROXY TCP4 198.51.100.7 192.0.2.1 04000 443\r\n",
-            b"PROXY TCP4 198.51.100.7 192.0.2.1 4000 70000\r\n",
+            b"PROXY TCP4 198.51.100.7 192.0.2.1 4000 65536\r\n",
+            b"PROXY TCP4 198.51.100.7 192.0.2.1 65536 443\r\n",
             b"PROXY TCP4 198.51.100.7 192.0.2.1 4000\r\n",
             b"PROXY  TCP4 198.51.100.7 192.0.2.1 4000 443\r\n",
             b"PROXY TCP4 198.51.100.7 192.0.2.1 4000 443 \r\n",
@@ -67,8 +70,8 @@ class ProxyProtocolTests(SynchronousTestCase):
             v2(0x21, 0x12, IPV4),
             v2(0x21, 0x41, IPV4),
             v2(0x21, 0x11, IPV4[:-1]),
-            v2(0x21, 0x21, IPV4),
-            v2(0x21, 0x11, b"x" * LONGEST_V2),
+            v2(0x21, 0x21, IPV6[:-1]),
+            v2(0x21, 0x31, b"x" * 215),
         ):
             self.assertRaises(ValueError, parse, data)
 
@@ -76,7 +79,9 @@ class ProxyProtocolTests(SynchronousTestCase):
         """A sender gets no more room than the longest header takes."""
         self.assertIsNone(parse(b"PROXY UNKNOWN ".ljust(LONGEST_V1 - 1, b"x")))
         self.assertRaises(ValueError, parse, b"PROXY UNKNOWN ".ljust(LONGEST_V1, b"x"))
-        self.assertRaises(ValueError, parse, (V2 + b"\x21\x11" + (LONGEST_V2 - 15).to_bytes(2)))
+        for command in (0x20, 0x21):
+            self.assertIsNone(parse(v2(command, 0x11, bytes(LONGEST_V2 - 16))[:-1]))
+            self.assertRaises(ValueError, parse, v2(command, 0x11, bytes(LONGEST_V2 - 15))[:16])
 
     @given(st.binary(max_size=64), st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", V2, V2 + b"\x21\x11\x00\x0c"]))
     @example(b"", b"")
