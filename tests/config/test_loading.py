@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -560,6 +560,7 @@ def _toml(value: Any) -> str:
 class AnythingTests(_Loading):
     """Files that nobody would write."""
 
+    @settings(max_examples=40)
     @given(_FILES)
     def test_any_table(self, tables: dict[str, Any]) -> None:
         """Whatever the tables are, they load or every mistake is named; the secret is never among the words."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
@@ -200,7 +200,7 @@ class LifeTests(SynchronousTestCase):
 
     def test_life(self) -> None:
         """An instance is silent only while it is not used, on trial only while it is ejected, and never for ever."""
-        run_state_machine_as_test(Life)
+        run_state_machine_as_test(Life, settings=settings(max_examples=50, stateful_step_count=30))
 
 
 class ShareTests(SynchronousTestCase):
