@@ -59,7 +59,8 @@ class HeadTests(SynchronousTestCase):
 
     def test_content_length(self) -> None:
         """The length of the body is told where it is known."""
-        self.assertEqual(read((b"content-length", b"12")).content_length, 12)
+        for length in (0, 12, 10**18 - 1):
+            self.assertEqual(read((b"content-length", b"%d" % length)).content_length, length)
         self.assertIsNone(read().content_length)
 
     def test_content_length_refused(self) -> None:

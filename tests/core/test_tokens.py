@@ -18,8 +18,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.core.keys import ASYMMETRIC, Key, configured_key
 from gateway.core.tokens import (
-    MAX_NAME,
-    MAX_TOKEN,
     Claims,
     InvalidToken,
     TokenCache,
@@ -28,6 +26,8 @@ from gateway.core.tokens import (
     bearer_subprotocol,
 )
 
+MAX_TOKEN = 8192
+MAX_NAME = 255
 SECRET = b"k" * 64
 NOW = 1_000_000.0
 RSA = rsa.generate_private_key(65537, 2048)
@@ -295,6 +295,7 @@ class FormTests(VerifierCase):
         self.assertLess(MAX_TOKEN - len(token), 4)
         self.verifier.verify(token, NOW)
         self.refused("too_long", sign(x="a" * 6200), "a" * (MAX_TOKEN + 1))
+        self.refused("malformed", "a" * MAX_TOKEN)
 
 
 class ClaimsTests(VerifierCase):
@@ -336,6 +337,7 @@ class ClaimsTests(VerifierCase):
             self.refused(f"bad_{name}", *(sign(None, **{name: value}) for value in odd))
             infinite = '{"sub":"ann","exp":1000060,"%s":1e999}' if name != "exp" else '{"sub":"ann","%s":1e999}'
             self.refused(f"bad_{name}", raw('{"alg":"HS256"}', infinite % name))
+        self.assertEqual(self.verifier.verify(sign(exp=253402300799), NOW).expires, 253402300799)
 
     def test_subject(self) -> None:
         """sub is text that can stand in a line of a log; it is required."""
