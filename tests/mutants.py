@@ -21,13 +21,12 @@ import resource
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from cosmic_ray.commands.init import init
 from cosmic_ray.mutating import mutate_code
@@ -39,9 +38,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SESSIONS = ROOT / ".cache" / "mutants"
 GOAL = 0.1
 """The share of a package's changes that may survive."""
-PATIENCE = 10.0
-"""How many times as long as without a change the tests may take, and seconds on top: a change that makes them hang is
-found."""
+PATIENCE = 3
+"""How many times as much of the processor as without a change the tests may take, and seconds on top: a change that
+makes them go on for ever is found."""
+HANGS = 300.0
+"""Seconds by the clock after which they are taken to wait for ever."""
 MEMORY = 2 * 1024**3
 """Bytes of address space the tests may take: a change that makes them collect without end is found."""
 SAME = ("core/ReplaceComparisonOperator_Is_Eq", "core/ReplaceComparisonOperator_IsNot_NotEq")
@@ -87,7 +88,7 @@ class Subject:
         self._tests = f"tests.{path.parent.name}.test_{path.stem}"
         mirror = (ROOT / self._tests.replace(".", "/")).with_suffix(".py").read_bytes()
         self._digest = hashlib.sha256(self.source.encode() + mirror + Path(__file__).read_bytes()).hexdigest()[:16]
-        self._limit = 0.0
+        self._limit = 600.0
 
     def tried(self) -> Iterator[tuple[MutationSpec, WorkResult]]:
         """Every change that counts, in the order of lines, and what became of it.
@@ -124,17 +125,18 @@ class Subject:
 
     def _settle(self) -> None:
         """Run the tests without any change, learn how long they take, and import what they import of others."""
-        began = time.monotonic()
-        reading, writing = os.pipe()
-        if not self._fork(self.source, True, 600.0, writing):
-            raise RuntimeError(f"{self._tests} fails without any change")
-        os.close(writing)
-        self._limit = PATIENCE * (1 + time.monotonic() - began)
-        with os.fdopen(reading) as names:
-            for name in names.read().split():
-                if not name.startswith(OWN):
-                    with suppress(ImportError):
-                        importlib.import_module(name)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with tempfile.TemporaryFile("w+") as names:
+            if not self._fork(self.source, True, names):
+                raise RuntimeError(f"{self._tests} fails without any change")
+            names.seek(0)
+            imported = names.read().split()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self._limit = PATIENCE * (1 + after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        for name in imported:
+            if not name.startswith(OWN):
+                with suppress(ImportError):
+                    importlib.import_module(name)
         gc.freeze()
 
     def _try(self, mutation: MutationSpec) -> WorkResult:
@@ -142,32 +144,32 @@ class Subject:
         before, after = self.source.splitlines(), changed.splitlines()
         lines = [f"{old.strip()} -> {new.strip()}" for old, new in zip(before, after, strict=False) if old != new]
         # What hypothesis generates takes long, and most changes are found without it.
-        survived = all(self._fork(changed, generated, self._limit) for generated in (False, True))
+        survived = all(self._fork(changed, generated) for generated in (False, True))
         outcome = TestOutcome.SURVIVED if survived else TestOutcome.KILLED
         return WorkResult(WorkerOutcome.NORMAL, test_outcome=outcome, diff=lines[0] if lines else "")
 
-    def _fork(self, source: str, generated: bool, seconds: float, names: int = -1) -> bool:
+    def _fork(self, source: str, generated: bool, names: IO[str] | None = None) -> bool:
         """Whether the tests pass with this text as the module.
 
         :param generated: whether examples are generated.
-        :param names: a descriptor that gets the names of all modules they imported.
+        :param names: gets the names of all modules they imported.
         """
         child = os.fork()
         if not child:
             status = 1
             try:
-                status = self._test(source, generated, seconds)
-                if names >= 0:
-                    os.write(names, " ".join(sys.modules).encode())
+                status = self._test(source, generated)
+                if names is not None:
+                    print(*sys.modules, file=names, flush=True)
             finally:
                 os._exit(status)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
-    def _test(self, source: str, generated: bool, seconds: float) -> int:
+    def _test(self, source: str, generated: bool) -> int:
         """Run trial here, and return its exit status."""
         os.setsid()  # nobody's ^C but the parent's
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, HANGS)
+        signal.setitimer(signal.ITIMER_PROF, self._limit)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         silence = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
@@ -180,12 +182,11 @@ class Subject:
         phases = (Phase.explicit, Phase.generate) if generated else (Phase.explicit,)
         settings.register_profile("mutants", settings.default, phases=phases)  # none that looks for a simpler example
         settings.load_profile("mutants")
-        with tempfile.TemporaryDirectory() as directory:
-            sys.argv = ["trial", "--exitfirst", "--temp-directory", f"{directory}/trial", self._tests]
-            try:
-                trial.run()
-            except SystemExit as end:
-                return int(end.code or 0)
+        sys.argv = ["trial", "--exitfirst", "--temp-directory", str(SESSIONS / "_trial_temp"), self._tests]
+        try:
+            trial.run()
+        except SystemExit as end:
+            return int(end.code or 0)
         return 1
 
 
