@@ -1,9 +1,9 @@
-"""The seams of the gateway: what a guard, a balancer and a store are to everybody else."""
+"""The seams of the gateway: what a guard, a store and records are to everybody else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zope.interface import Attribute, Interface
 
@@ -24,18 +24,6 @@ class IGuard(Interface):
         A guard that can tell at once returns None, or raises; only one that must wait returns a Deferred.
 
         :raises GatewayError: (or the Deferred fails with one) when the request is refused.
-        """
-
-
-class IBalancer(Interface):
-    """How one instance is picked from many."""
-
-    weighted: bool = Attribute("Whether weights are heeded; clear as long as all are equal.")
-
-    def pick(instances: Sequence[Any], key: bytes = b"") -> Any:
-        """One of ``instances``, a non-empty sequence of objects with ``name``, ``active`` and ``weight``.
-
-        :param key: requests with the same one belong together, for a balancer that keeps them together.
         """
 
 

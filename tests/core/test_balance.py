@@ -9,10 +9,8 @@ from unittest import TestCase
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zope.interface.verify import verifyObject
 
 from gateway.core.balance import POLICIES, LeastRequests, Policy, PowerOfTwo, Rendezvous, RoundRobin
-from gateway.interfaces import IBalancer
 
 
 class FakeInstance:
@@ -52,11 +50,6 @@ class EveryTests(TestCase):
         """The configuration calls them by these names."""
         names = {"round-robin": RoundRobin, "least-requests": LeastRequests}
         self.assertEqual(POLICIES, {**names, "power-of-two": PowerOfTwo, "hash": Rendezvous})
-
-    def test_interface(self) -> None:
-        """They are balancers."""
-        for policy in POLICIES.values():
-            self.assertTrue(verifyObject(IBalancer, policy(), tentative=True))
 
     def test_only_one(self) -> None:
         """It is picked, however busy."""
