@@ -31,7 +31,7 @@ help:
 	@touch $@
 
 test: .venv/tools
-	@.venv/bin/python -m tests.run
+	@.venv/bin/python -m tests.run $(SUITES)
 
 lint: .venv/tools
 	@.venv/bin/python -m tests.run static
