@@ -173,7 +173,7 @@ class ReloadTests(WorkersCase):
         self.start(drain="4s")
         peer, server = pair(self, self.port, upstream)
         self.reload()
-        wait_for(lambda: {w["state"] for w in self.workers()} == {"serving", "retiring"}, "the old ones retire", 20)
+        wait_for(lambda: {w["state"] for w in self.workers()} == {"serving", "retiring"}, "the old ones retire", 60)
         began = time.monotonic()
         peer.connection.settimeout(20)
         self.assertEqual(peer.closed_with(), 1012)
@@ -185,23 +185,23 @@ class ReloadTests(WorkersCase):
 
     def test_event_stream(self) -> None:
         """An event stream has its time, too, and a request on the same connection says that it is the last."""
-        self.start(workers=1, drain="3s")
+        self.start(workers=1, drain="5s")
         idle = Client(self.port)
         idle.send(REQUEST)
         self.assertEqual(idle.answer().values("Connection"), [])
-        self.origin.plan([STREAM, b"2\r\nhi\r\n", lambda _: time.sleep(20)])
-        with Client(self.port, seconds=20) as client:
+        self.origin.plan([STREAM, b"2\r\nhi\r\n", lambda _: time.sleep(60)])
+        with Client(self.port, seconds=60) as client:
             client.send(REQUEST)
             client.until(b"hi\r\n")
             self.reload()
-            wait_for(lambda: {w["state"] for w in self.workers()} == {"serving", "retiring"}, "the old one retires", 20)
+            wait_for(lambda: {w["state"] for w in self.workers()} == {"serving", "retiring"}, "the old one retires", 60)
             began = time.monotonic()
             idle.send(REQUEST)
             answer = idle.answer()
             self.assertEqual((answer.status, answer.values("Connection")), (200, ["close"]))
             idle.close()
             self.assertRaises((EOFError, OSError), client.until, b"0\r\n\r\n")
-            self.assertGreater(time.monotonic() - began, 2.5)
+            self.assertGreater(time.monotonic() - began, 4)
         self.changed(2)
 
     def service(self, module: str) -> int:
