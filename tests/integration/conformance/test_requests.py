@@ -209,11 +209,10 @@ class MethodTests(WireTestCase):
 
     def test_methods_of_other_protocols(self) -> None:
         """RTSP and Icecast look like HTTP, and are not."""
-        for method, version in (("ANNOUNCE", "RTSP/1.0"), ("SETUP", "RTSP/1.0"), ("SOURCE", "ICE/1.0")):
-            self.assertRefused(501, head("/open", method=method, version=version))
-        self.assertRefused(501, head("/open", method="SOURCE"))
-        for method in ("OPTIONS", "GET", "POST"):
+        for method in ("ANNOUNCE", "SETUP", "OPTIONS", "GET", "POST"):
             self.assertRefused(400, head("/open", method=method, version="RTSP/1.0"))
+        self.assertRefused(501, head("/open", method="SOURCE", version="ICE/1.0"))
+        self.assertRefused(501, head("/open", method="SOURCE"))
 
     def test_other_methods_pass(self) -> None:
         """With their bodies, GET's too."""
