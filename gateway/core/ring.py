@@ -29,8 +29,7 @@ class Ring:
 
     def server(self, key: str) -> int:
         """The index in ``names`` of the server that ``key`` belongs to."""
-        at = bisect_left(self._points, _hash(key))
-        return self._servers[at if at < len(self._servers) else 0]
+        return self._servers[bisect_left(self._points, _hash(key)) % len(self._servers)]
 
 
 def _hash(text: str) -> int:

@@ -50,6 +50,23 @@ class SlotsTests(SynchronousTestCase):
         self.slots.wake()
         self.assertEqual(waiting.wakes, 0)
 
+    def test_nobody_to_wake(self) -> None:
+        """A wake that finds nobody takes nothing from the next one."""
+        self.slots.wake()
+        waiting = Waiting()
+        self.slots.wait(waiting)
+        self.slots.wake()
+        self.assertEqual(waiting.wakes, 1)
+
+    def test_fewer(self) -> None:
+        """Where there are fewer now than were taken, none is left."""
+        size = 3
+        slots = Slots(lambda: size, 0)
+        self.assertEqual([slots.take() for _ in range(3)], [True] * 3)
+        size = 1
+        slots.free()
+        self.assertFalse(slots.take())
+
     def test_waiting_again(self) -> None:
         """Who finds nothing when woken goes to the end of the queue, and is not asked again at once."""
         slots = self.slots
@@ -92,6 +109,10 @@ class SlotsTests(SynchronousTestCase):
 
 class CircuitTests(SynchronousTestCase):
     """What an upstream may have under way."""
+
+    def test_usual_limits(self) -> None:
+        """Those of docs/configuration.md."""
+        self.assertEqual(Limits(), Limits(connections=8192, pending=1024, requests=4096, budget=0.2, minimum=3))
 
     def test_limits(self) -> None:
         """Each limit is the one that was given, and nothing is under way at first."""

@@ -23,6 +23,11 @@ class LimitsTests(TestCase):
             b"RateLimit-Policy: 60;w=60\r\nRateLimit-Limit: 60\r\nRateLimit-Remaining: 57\r\nRateLimit-Reset: 59\r\n",
         )
 
+    def test_made_once(self) -> None:
+        """What many answers say alike is written once."""
+        limits = Limits(10, {}, 60)
+        self.assertIs(limits.lines(10, 3, 5.5), limits.lines(10, 3, 5.2))
+
     @given(st.integers(1, 200), st.integers(1, 500), st.integers(0, 60_000), st.integers(1, 90_000))
     def test_arithmetic(self, limit: int, hits: int, left: int, window: int) -> None:
         """Remaining is never negative, and Reset and the window are whole seconds rounded up."""
