@@ -231,4 +231,7 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["guards"]))
+    try:
+        sys.exit(main(sys.argv[1:] or ["guards"]))
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; the next run goes on from here")

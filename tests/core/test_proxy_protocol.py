@@ -41,7 +41,8 @@ class ProxyProtocolTests(SynchronousTestCase):
     def test_version_2(self) -> None:
         """Bytes, with extensions that are passed over."""
         self.assertEqual(self.source(v2(0x21, 0x11, IPV4)), Source("198.51.100.7", 4000))
-        self.assertEqual(self.source(v2(0x21, 0x21, IPV6 + b"\x04\x00\x01x")), Source("2001:db8::7", 4000))
+        for extension in (b"", b"\x04\x00\x01x"):
+            self.assertEqual(self.source(v2(0x21, 0x21, IPV6 + extension)), Source("2001:db8::7", 4000))
 
     def test_nobody_named(self) -> None:
         """A proxy that speaks for itself, a family that it does not know, and a Unix socket at its end."""
