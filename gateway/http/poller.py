@@ -42,6 +42,7 @@ class Poller:
         self._reactor = reactor
         self._epoll = epoll()
         self.fileno: Callable[[], int] = self._epoll.fileno
+        self.seconds: Callable[[], float] = reactor.seconds  # asked for each request
         self._transports: dict[int, Any] = {}
         self._events: dict[int, int] = {}  # what epoll waits for
         self._written: dict[Any, None] = {}  # transports with something to send, in their order

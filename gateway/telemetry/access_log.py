@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as _json
 from select import PIPE_BUF
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 BATCH_SECONDS = 0.2
 BATCH_LINES = 500
 
-_json = json.JSONEncoder().encode
 _PRIVATE = re.compile(rb"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 """What a target that was refused may hold and a log must not: a password before the host, a query, a fragment."""
 
