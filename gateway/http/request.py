@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs
@@ -75,6 +76,8 @@ class Request(server.Request):
     """
 
     # What is known of the request.
+    field: Callable[[bytes], bytes | None]
+    """The value of a header field, by its lower-case name, or None; values of a repeated one are joined with ``, ``."""
     id: str = ""
     remote: str = ""
     secure: bool = False
@@ -127,17 +130,13 @@ class Request(server.Request):
         self.path = uri
         self.clientproto = version
         self.raw_fields = raw_fields
-        self._index = index
+        self.field = index.get
         self.repeated = repeated
         self.answer_fields: list[bytes] = []
         self.body: list[bytes] = []
         self.received: float = 0.0
 
     # -- what guards ask ------------------------------------------------------------------------------------------
-
-    def field(self, lower_name: bytes) -> bytes | None:
-        """The value of a header field, or None; values of a repeated one are joined with ``, ``."""
-        return self._index.get(lower_name)
 
     @property
     def fields(self) -> list[tuple[bytes, bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -59,8 +60,13 @@ def own_fields(request: Request) -> bytes:
     )
     claims = request.claims
     if claims is not None:
-        lines += f"X-User-Id: {_visible(claims.subject)}\r\nX-User-Role: {_visible(claims.role)}\r\n".encode()
+        lines += _identity(claims.subject, claims.role)
     return lines
+
+
+@lru_cache(_REMEMBERED_NAMES)
+def _identity(subject: str, role: str) -> bytes:
+    return f"X-User-Id: {_visible(subject)}\r\nX-User-Role: {_visible(role)}\r\n".encode()
 
 
 def _visible(value: str) -> str:
@@ -139,7 +145,8 @@ class ReverseProxyResource(Resource):
         """Begin the exchange; its relay writes the answer."""
         if request.upgrading:
             request.channel.ignore_upgrade()
-        self.target(request)  # a target that cannot be passed on is refused before an instance is bothered
+        if self.settings.stripped_prefix:
+            self.target(request)  # one that cannot be passed on is refused before an instance is bothered
         Relay(self, request).start()
         return NOT_DONE_YET
 
