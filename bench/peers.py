@@ -20,6 +20,13 @@ WHOLE, BARE = "whole job", "bare"
 SECRET = "a-secret-for-measurements-only-32-bytes"
 PEER_CORE, LOAD_CORE = 0, 1
 _TEMPLATES = Path(__file__).with_name("peers")
+_ROUTE = """
+[[routes]]
+prefix = "/public/{}/items"
+upstream = "core-service"
+auth = "none"
+rate_limit = false
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +112,16 @@ def _said(command: list[str], pattern: str) -> str:
     return match[1] if match else "?"
 
 
-def _gateway(name: str) -> Callable[[Bed], Running]:
+def _gateway(name: str, routes: int = 0) -> Callable[[Bed], Running]:
+    """Starts the gateway, with so many routes more than ``bench/smartgate.toml`` has."""
+
     def start(bed: Bed) -> Running:
         port, admin = free_port(), free_port()
         twistd = str(Path(sys.executable).with_name("twistd"))
-        config = str(Path(__file__).with_name("smartgate.toml"))
-        command = [twistd, "-n", "--pidfile=", "smartgate", "--config", config]
+        config = bed.directory / f"{name}.toml"
+        own = Path(__file__).with_name("smartgate.toml").read_text()
+        config.write_text(own + "".join(_ROUTE.format(number) for number in range(routes)))
+        command = [twistd, "-n", "--pidfile=", "smartgate", "--config", str(config)]
         release = f"CPython {platform.python_version()}, Twisted {version('twisted')}"
         environ = {**bed.environ(port, name), "ADMIN_PORT": str(admin)}
         running = _started(bed, name, command, port, release, environ)
@@ -127,6 +138,10 @@ def _envoy(name: str) -> Callable[[Bed], Running]:
         return _started(bed, name, command, port, "Envoy " + _said([binary, "--version"], r"/(\d+\.\d+\.\d+)/"))
 
     return start
+
+
+envoy_streams = _envoy("envoy-streams")
+"""Envoy as ``bench.streams`` measures it."""
 
 
 def _caddy(bed: Bed) -> Running:
@@ -198,6 +213,14 @@ PEERS = (
         "No token, no limit; the access log, the security headers and the metrics stay on. `bench/smartgate.toml`.",
         _gateway("gateway-public"),
         path="/public/42",
+    ),
+    Peer(
+        "gateway-routes",
+        "**smartgate, one of 10,000 public routes**",
+        BARE,
+        "As the public route, with 10,000 others beside it.",
+        _gateway("gateway-routes", 10_000),
+        path="/public/9999/items/42",
     ),
     Peer(
         "envoy-bare",

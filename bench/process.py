@@ -37,7 +37,7 @@ class Process:
                 preexec_fn=lambda: os.sched_setaffinity(0, {core}),
             )
 
-    def wait_for(self, port: int, seconds: float = 20.0) -> None:
+    def wait_for(self, port: int, seconds: float = 60.0) -> None:
         """Return when it takes connections on 127.0.0.1:port.
 
         :raises RuntimeError: with the end of its output, when it does not.
