@@ -329,5 +329,6 @@ def makeService(options: Options) -> service.IService:
         return Worker(reactor, twistd, lambda inherited: Gateway(inherited, of_worker), mine)
     handover = Handover.take(os.environ)
     if handover is None and not settings.server.workers:
-        return Alone(reactor, twistd, Gateway(reactor, settings), settings.server.drain, options.mistakes)
+        end = settings.server.shutdown_delay + settings.server.drain
+        return Alone(reactor, twistd, Gateway(reactor, settings), end, options.mistakes)
     return Supervisor(reactor, twistd, settings, options["config"] or place(), taken, handover)

@@ -187,9 +187,11 @@ class OptionsTests(GatewayCase):
 
     def test_configuration(self) -> None:
         """The file that is named is read, and makes the gateway."""
-        options = self.parse(self.write(server={"drain": "7s"}))
+        options = self.parse(self.write(server={"drain": "7s", "shutdown_delay": "2s"}))
         self.assertEqual(options["settings"].server.drain, 7)
-        self.assertIsInstance(makeService(options), Alone)
+        alone = makeService(options)
+        assert isinstance(alone, Alone)
+        self.assertEqual(alone._end, 9, "what systemd is told that its end takes")
 
     def test_workers(self) -> None:
         """With workers it makes the supervisor of some, and where a supervisor says so a worker."""

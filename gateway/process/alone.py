@@ -14,7 +14,7 @@ class Alone(ProcessService):
     """Serves by itself.
 
     :param gateway: starts and stops with it.
-    :param drain: seconds that its requests may take when it stops.
+    :param end: seconds until it has stopped.
     :param check: says what is wrong with the configuration as it is now; None when nothing is.
     """
 
@@ -23,13 +23,13 @@ class Alone(ProcessService):
         reactor: Any,
         twistd: Mapping[str, Any],
         gateway: Any,
-        drain: float,
+        end: float,
         check: Callable[[], str | None],
         **more: Any,
     ) -> None:
         super().__init__(reactor, twistd, **more)
         self._gateway = gateway
-        self._drain = drain
+        self._end = end
         self._check = check
 
     def startService(self) -> None:
@@ -44,7 +44,7 @@ class Alone(ProcessService):
     def stopService(self) -> Deferred[None]:
         """Take no more connections, and let requests finish."""
         super().stopService()
-        self._notify.stopping(self._drain + PARTING)
+        self._notify.stopping(self._end + PARTING)
         stopped: Deferred[None] = self._gateway.stopService()
         return stopped
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +17,8 @@ from tests.faults.platform import bearer
 from tests.integration.client import Client
 from tests.integration.processes import SECRET, wait_for
 from tests.integration.workers import OperatorCase
-from tests.packages.debian import Tree, archive, run
+from tests.packages.case import fresh
+from tests.packages.debian import run
 from tests.packages.test_deb import package
 from tests.systemd.machine import Machine
 
@@ -60,10 +59,7 @@ AUTHORITY = Authority("authority")
 @cache
 def machine() -> Machine:
     """A booted machine that has the package; one for all tests."""
-    place = Path(tempfile.mkdtemp(prefix="smartgate-"))
-    atexit.register(shutil.rmtree, place, ignore_errors=True)
-    place.chmod(0o755)
-    booted = Machine(Tree(place / "tree", archive()).place)
+    booted = Machine(fresh().place)
     atexit.register(booted.stop)
     give(booted, package())
     etc = booted.place / "etc/smartgate"
