@@ -74,7 +74,7 @@ class LifeTests(ServiceCase):
         newer = later(package(), Path(self.mktemp()).resolve())
         with self.load():
             give(self.machine, newer)
-            self.soon(lambda: self.metric('smartgate_build_info{version="9"}') == 1, "the new code serves")
+            self.soon(lambda: self.metric('smartgate_build_info{version="9"') == 2, "the new code serves")
             self.serves(2)
         self.assertEqual(int(self.machine.show(UNIT, "MainPID")), self.main)
         self.assertIn("jwt-secret", (self.machine.place / "etc/smartgate/smartgate.toml").read_text())
