@@ -71,10 +71,13 @@ class _Clients:
         end.send("open")
         loop.add_reader(end.fileno(), stop.set)
         await stop.wait()
+        loop.remove_reader(end.fileno())
         self._stopping = True
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        pending = set(tasks)
+        while pending:  # wait_for() lets a cancellation pass unnoticed when what it waits for comes just then
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.5)
         end.send([tuple(life) for life in self._lives])
 
     async def _keep(self, talk: Any, head: bytes) -> None:
