@@ -115,7 +115,7 @@ class ServiceCase(OperatorCase):
 
     def request(self, path: str = "/api/x", *lines: str, port: int = PORT) -> int:
         """The status that a request gets."""
-        with Client(port, seconds=30) as client:
+        with Client(port, seconds=SOON) as client:
             head = (f"GET {path} HTTP/1.1", "Host: gateway.example", "Connection: close", *(lines or (self.user,)))
             client.send("\r\n".join((*head, "", "")).encode())
             return client.answer().status

@@ -14,7 +14,7 @@ from tests.integration.test_websocket import pair
 from tests.integration.websockets import Upstream
 from tests.packages.debian import PYTHON, run
 from tests.resources.wires import TEXT
-from tests.systemd.case import AUTHORITY, PORT, UNIT, ServiceCase
+from tests.systemd.case import AUTHORITY, PORT, SOON, UNIT, ServiceCase
 from tests.systemd.machine import SOURCES
 
 SOCKET = "smartgate.socket"
@@ -46,7 +46,7 @@ class SocketTests(ServiceCase):
     def test_restart(self) -> None:
         """While the service restarts, and reloads, clients wait: none is refused, and none is left unanswered."""
         self.request()
-        with Load(PORT, "/api/x", self.user, "Connection: close", clients=6, patience=30) as load:
+        with Load(PORT, "/api/x", self.user, "Connection: close", clients=6, patience=SOON) as load:
             time.sleep(0.3)
             self.machine.run("systemctl", "restart", UNIT)
             time.sleep(0.3)
@@ -60,7 +60,7 @@ class SocketTests(ServiceCase):
     def test_cannot_start(self) -> None:
         """A service that cannot start does not close the port: who comes is answered when it can."""
         self.write("nonsense")
-        with Client(PORT, seconds=60) as client:
+        with Client(PORT, seconds=SOON) as client:
             client.send(f"GET /api/x HTTP/1.1\r\nHost: gateway.example\r\n{self.user}\r\n\r\n".encode())
             began = time.time()
             self.soon(lambda: self.machine.journal(UNIT, began).count("Failed with result") > 3, "it is tried again")
