@@ -149,7 +149,7 @@ class ServiceCase(OperatorCase):
         outcomes = [*kept.outcomes(), *new.outcomes()]
         wrong = [each for each in outcomes if (each.status, each.body) != (200, b"core")]
         self.assertEqual(wrong, [])
-        self.assertGreater(len(outcomes), 200)
+        self.assertGreater(len(outcomes), 30)
         self.soon(lambda: self.logged() + lost() == len(outcomes), f"{len(outcomes)} lines in the access log")
 
     def logged(self) -> int:
