@@ -33,6 +33,7 @@ listen = [{listen}, "tls:/etc/smartgate/certificates:443"]
 admin = "tcp:{admin}:interface=127.0.0.1"
 workers = {workers}
 drain = "{drain}"
+max_lag = "60s"
 [jwt]
 secret_file = "${{CREDENTIALS_DIRECTORY}}/jwt-secret"
 [rate_limit]
