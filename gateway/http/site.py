@@ -8,6 +8,7 @@ import secrets
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final
 from typing import Protocol as Shape
 
@@ -50,7 +51,9 @@ class Limits:
 
 SHORTEST_PERIOD: Final = 0.05
 LONGEST_PERIOD: Final = 0.5
-"""Seconds between two looks at what is overdue: a timeout ends by as much too late, at most."""
+"""Seconds between two looks at what is overdue: a timeout ends by as much too late, by twice as much among many."""
+LOOKS: Final = 100
+"""Connections that are looked at in a row, so that requests never wait for thousands of looks."""
 NOBODY: Final = Networks()
 FAREWELL: Final = 5.0
 """Seconds that a client who is not wanted any longer has for the exchange it is in."""
@@ -138,6 +141,8 @@ class Site(Factory):
         )
         self._period = min(max(shortest / 8, SHORTEST_PERIOD), LONGEST_PERIOD)
         self._check_call: IDelayedCall | None = None
+        self._unchecked: list[Channel] = []  # in the round of looks that is under way
+        self._pause = self._period
         self._protocols = [b"h2", b"http/1.1"] if http2 else [b"http/1.1"]
         self._constant_lines = (plain_lines, secure_lines)
         self._own_lines = (b"", b"")
@@ -176,16 +181,24 @@ class Site(Factory):
                 done.callback(None)
 
     def _check(self) -> None:
-        """Let each connection see whether what it waits for is overdue.
+        """Let some connections see whether what they wait for is overdue; in a period it is the turn of each.
 
         To look at all of them now and then costs less than to note, for each step of each request, when it has to end.
         """
-        self._check_call = None
+        if not self._unchecked:
+            self._unchecked = list(self.channels)
+            self._pause = self._period / max(1, ceil(len(self._unchecked) / LOOKS))
         now = self.clock.seconds()
-        for channel in tuple(self.channels):
-            channel.check(now)
+        looked_at = self._unchecked[-LOOKS:]
+        del self._unchecked[-LOOKS:]
+        for channel in looked_at:
+            if channel in self.channels:
+                channel.check(now)
         if self.channels:
-            self._check_call = self.clock.callLater(self._period, self._check)
+            self._check_call = self.clock.callLater(self._pause, self._check)
+        else:
+            self._check_call = None
+            self._unchecked.clear()
 
     def begin(self, request: Request, channel: HTTPChannel | H2Stream) -> None:
         """Work out who asks and under which id, find the leaf, and render it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -184,6 +185,21 @@ class UnwantedTests(SiteTestCase):
         site = Site(Clock(), lambda path: ByHand(), lambda request: None, Limits(), turns_away=asked.append)  # type: ignore[arg-type]
         site.buildProtocol(UNIXAddress(b"/run/peer"))
         self.assertEqual(asked, [""])
+
+
+class OverdueTests(SiteTestCase):
+    """Who takes too long."""
+
+    def test_many_are_looked_at_in_turns(self) -> None:
+        """No more than a hundred in a row, so that requests never wait for long; and nobody is forgotten."""
+        clients = [self.gateway.connect() for _ in range(250)]
+        self.gateway.clock.advance(self.gateway.site.limits.head_timeout - 0.01)
+        ended = [0]
+        for _ in range(120):
+            self.gateway.clock.advance(0.01)
+            ended.append(sum(client.ended != "" for client in clients))
+        self.assertEqual(ended[-1], 250)
+        self.assertLessEqual(max(after - before for before, after in pairwise(ended)), 100)
 
 
 class EndTests(SiteTestCase):
