@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.faults.load import Load
 from tests.integration.processes import wait_for
+from tests.topology.held import Held, held_socket
 from tests.topology.platform import Gateway, platform
 
 SLOW = 0.5
@@ -41,7 +42,7 @@ class TopologyCase(SynchronousTestCase):
     def well(self) -> None:
         """Wait until every gateway serves, with Redis, and both balancers use all of them."""
         gateways = self.platform.gateways
-        wait_for(lambda: all(each.ready() and not each.degraded() for each in gateways), "all are ready", 30)
+        wait_for(lambda: all(each.ready() and not each.cut_off() for each in gateways), "all are ready", 30)
         wait_for(lambda: self.platform.up() == {1, 2, 3}, "all are used", 30)
 
     def gateway(self, number: int) -> Gateway:
@@ -58,6 +59,15 @@ class TopologyCase(SynchronousTestCase):
         """It is back."""
         for bridge in bridges:
             self.net.plug(name, bridge)
+
+    def held(self, held: Held) -> Held:
+        """It ends with the test at the latest."""
+        self.addCleanup(held.leave)
+        return held
+
+    def sockets(self, count: int) -> list[Held]:
+        """So many WebSockets, through the balancer."""
+        return [self.held(held_socket(self.platform.socket())) for _ in range(count)]
 
     @contextmanager
     def loads(self) -> Iterator[tuple[Load, Load, Load]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -21,25 +23,31 @@ class Held:
     :ivar pieces: how many frames or pieces came.
     """
 
-    def __init__(self, read: Callable[[Held], None]) -> None:
+    def __init__(self, connection: socket.socket, read: Callable[[Held], None]) -> None:
         self.code = CUT
         self.ended = 0.0
         self.pieces = 0
-        threading.Thread(target=self._run, args=(read,), daemon=True).start()
+        self._connection = connection
+        self._thread = threading.Thread(target=self._run, args=(read,), daemon=True)
+        connection.settimeout(120)
+        self._thread.start()
 
     def _run(self, read: Callable[[Held], None]) -> None:
-        try:
+        with contextlib.suppress(OSError, EOFError):
             read(self)
-        except (OSError, EOFError):
-            pass
-        finally:
-            self.ended = time.monotonic()
+        self.ended = time.monotonic()
+        self._connection.close()
+
+    def leave(self) -> None:
+        """End it, if it has not ended."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
 
 
 def held_socket(peer: Peer) -> Held:
     """A WebSocket past its handshake."""
     assert peer.head.startswith(b"HTTP/1.1 101 "), peer.head
-    peer.connection.settimeout(60)
 
     def read(held: Held) -> None:
         while (received := peer.receive()) is not None:
@@ -48,12 +56,11 @@ def held_socket(peer: Peer) -> Held:
                 held.code = int.from_bytes(received.payload[:2], "big")
                 peer.connection.sendall(frame(CLOSE, received.payload, True))
 
-    return Held(read)
+    return Held(peer.connection, read)
 
 
 def held_stream(client: Client) -> Held:
     """An event stream past its head; one that ended in order would have the code 200."""
-    client.socket.settimeout(60)
 
     def read(held: Held) -> None:
         last = b""
@@ -62,4 +69,4 @@ def held_stream(client: Client) -> Held:
             last = (last + piece)[-7:]
         held.code = 200 if last.endswith(b"0\r\n\r\n") else CUT
 
-    return Held(read)
+    return Held(client.socket, read)

@@ -7,6 +7,7 @@ import ctypes
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,13 +125,21 @@ class Net:
         self._wire.ip("link", "set", "dev", _port(name, bridge), "up")
 
     def close(self) -> None:
-        """Remove all of it."""
+        """End whatever runs on it, and remove all of it."""
         for machine in (*self.machines.values(), self._wire):
-            _ip("netns", "delete", machine._full)
+            _remove(machine._full)
 
 
 def _port(name: str, bridge: str) -> str:
     return f"{name}-{bridge}"[:15]
+
+
+def _remove(name: str) -> None:
+    """Kill what runs in a namespace, and remove it."""
+    for pid in subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout.split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    _ip("netns", "delete", name)
 
 
 def _sweep() -> None:
@@ -138,4 +147,4 @@ def _sweep() -> None:
     for left in _NETNS.glob("sg-*") if _NETNS.exists() else ():
         match = re.match(r"sg-(\d+)-", left.name)
         if match and not Path(f"/proc/{match[1]}").exists():
-            _ip("netns", "delete", left.name)
+            _remove(left.name)

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,9 +66,14 @@ class Gateway:
             raise RuntimeError(f"{self.machine.name} has ended:\n{self.process.said()}")
         return self.ask("/ready")[0] == 200
 
-    def degraded(self) -> bool:
-        """Whether Redis is away for it."""
-        return '"degraded"' in self.ask("/ready", 3000)[1]
+    def cut_off(self) -> int:
+        """For how many of its workers Redis is away."""
+        return int(self.metric("smartgate_redis_degraded"))
+
+    @property
+    def workers(self) -> int:
+        """How many there are: one for each CPU."""
+        return int(self.metric("smartgate_workers"))
 
     def metric(self, name: str) -> float:
         """The sum of a metric's values."""
@@ -109,7 +113,7 @@ class Platform:
         shutil.copy(FILES / "smartgate.toml", self.config)
         for number in (1, 2, 3):
             name, address = f"gateway-{number}", f".1{number}/24"
-            machine = self.net.machine(name, front=f"10.0.0{address}", state=f"10.0.1{address}")
+            machine = self._reachable(name, front=f"10.0.0{address}", state=f"10.0.1{address}")
             self.gateways.append(Gateway(machine, self.config, self.directory / f"{name}.log"))
         wait_for(lambda: all(gateway.ready() for gateway in self.gateways), "the gateways are ready", 120)
         wait_for(lambda: self.up() == {1, 2, 3}, "the balancer uses all of them", 20)
@@ -119,6 +123,12 @@ class Platform:
         process = machine.start(*command, environ=environ)
         self.processes.append(process)
         return process
+
+    def _reachable(self, name: str, **addresses: str) -> Machine:
+        """A machine that can answer clients."""
+        machine = self.net.machine(name, **addresses)
+        machine.ip("route", "add", "198.51.100.0/24", "dev", "eth0")
+        return machine
 
     def _services(self) -> None:
         for number in (1, 2):
@@ -145,8 +155,7 @@ class Platform:
         return sum("slaves=2,sentinels=3" in str(each) for each in said)
 
     def _balancer(self, name: str, host: str) -> Process:
-        machine = self.net.machine(f"balancer-{name}", front=f"10.0.0.{host}/24")
-        machine.ip("route", "add", "198.51.100.0/24", "dev", "eth0")
+        machine = self._reachable(f"balancer-{name}", front=f"10.0.0.{host}/24")
         place = self.directory / machine.name
         place.mkdir()
         environ = {"RUNTIME_DIRECTORY": str(place)}
@@ -227,10 +236,9 @@ class Platform:
         connect = functools.partial(self.connect, seconds=patience)
         return Load(80, "/api/users", bearer(subject), *lines, connect=connect, **more)
 
-    def socket(self, gateway: int | None = None) -> Peer:
+    def socket(self) -> Peer:
         """A WebSocket, past its handshake."""
-        client = self.connect() if gateway is None else self.connect(host=f"10.0.0.1{gateway}", port=3000)
-        return upgrade(client.socket, "/api/ws", bearer("socket"))
+        return upgrade(self.connect().socket, "/api/ws", bearer("socket"))
 
     def events(self) -> Client:
         """An event stream, past its head."""
@@ -241,13 +249,9 @@ class Platform:
 
     def close(self) -> None:
         """End all of it."""
-        for process in (*(gateway.process for gateway in self.gateways), *reversed(self.processes)):
-            if process.child.poll() is None:
-                process.child.kill()
+        self.net.close()
         for process in (*(gateway.process for gateway in self.gateways), *self.processes):
             process.stop()
-        time.sleep(0.5)  # workers whose supervisor was killed
-        self.net.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
