@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from tests.integration.client import Client
 from tests.integration.websockets import Peer
-from tests.resources.wires import CLOSE, frame
+from tests.resources.wires import CLOSE, PING, PONG, frame
 
 CUT = 0
 
@@ -55,6 +55,8 @@ def held_socket(peer: Peer) -> Held:
             if received.opcode == CLOSE:
                 held.code = int.from_bytes(received.payload[:2], "big")
                 peer.connection.sendall(frame(CLOSE, received.payload, True))
+            elif received.opcode == PING:
+                peer.connection.sendall(frame(PONG, received.payload, True))
 
     return Held(peer.connection, read)
 

@@ -17,18 +17,24 @@ SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
 )
 MESSAGE = b"\x81\x04tick"
+_CLOSE = 8
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 async def _endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes, piece: bytes) -> None:
-    """Until something comes, such as a close frame, or the connection ends."""
+    """Until a close frame comes, or the connection ends."""
     writer.write(head)
-    heard = asyncio.ensure_future(reader.read(1))
-    while not heard.done():
+    over = asyncio.ensure_future(_over(reader))
+    while not over.done():
         writer.write(piece)
-        await asyncio.wait([heard], timeout=0.2)
-    heard.exception()
+        await asyncio.wait([over], timeout=0.2)
+    over.exception()
     writer.close()
+
+
+async def _over(reader: asyncio.StreamReader) -> None:
+    while (data := await reader.read(65536)) and data[0] & 15 != _CLOSE:
+        pass
 
 
 async def _serve(port: int, name: bytes) -> None:

@@ -28,8 +28,8 @@ class UpdateTests(TopologyCase):
     def ended(self, held: list[Held], code: int, begun: list[float], earliest: float, latest: float) -> None:
         """All of it has ended in this way, so long after its gateway was told to go."""
         wait_for(lambda: all(each.ended for each in held), "all of it has ended", 20)
-        self.assertEqual({each.code for each in held}, {code})
         after = [each.ended - max(moment for moment in begun if moment < each.ended) for each in held]
+        self.assertEqual({each.code for each in held}, {code}, str(after))
         self.assertGreater(min(after), earliest - 0.5)
         self.assertLess(max(after), latest)
         note(f"    ended with {code or 'a cut'} {min(after):.1f} to {max(after):.1f} s after its gateway was told")
