@@ -225,7 +225,7 @@ class PathsTests(AdminCase):
 
     def test_ready(self) -> None:
         """Whether it can serve, and what it needs for that."""
-        wait_for(lambda: self.ready() == (200, {"store": "ok", "records": "ok"}), "it is ready")
+        wait_for(lambda: self.ready() == (200, {"serving": "ok", "store": "ok", "records": "ok"}), "it is ready")
 
     def test_unknown(self) -> None:
         """Nothing else is there, routes least of all."""
@@ -249,7 +249,7 @@ class RedisAwayTests(AdminCase):
         wait_for(lambda: self.ready()[0] == 200, "it is ready")
         self.running.valkey.child.kill()
         self.running.valkey.child.wait()
-        wait_for(lambda: self.ready() == (200, {"store": "degraded", "records": "ok"}), "it says so")
+        wait_for(lambda: self.ready() == (200, {"serving": "ok", "store": "degraded", "records": "ok"}), "it says so")
         self.assertEqual(self.operator("/health")[0], 200)
         self.assertIn(b'"status":"degraded"', self.ask("/ready"))
         for _ in range(3):
