@@ -34,7 +34,8 @@ from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 find "$new/lib" -depth -type d -name __pycache__ -exec rm -rf {} +
 find "$new/lib" -type f ! -name '*.so*' -exec chmod a-x {} +
 
-sed -i "1s|^#!.*/bin/python.*|#!$final/bin/python3|" "$new/bin/twistd" "$new/bin/smartgate"
+# Where the path here is too long for the kernel, pip lets commands begin as a shell's, with two lines more.
+sed -i -e "1s|^#!.*|#!$final/bin/python3|" -e "/^'''exec' /d" -e "/^' '''\$/d" "$new/bin/twistd" "$new/bin/smartgate"
 sed -i '/^command = /d' "$new/pyvenv.cfg"
 
 # Two renames, so that what runs meanwhile finds the whole old tree or the whole new one, but for the moment between.
