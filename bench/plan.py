@@ -8,7 +8,7 @@ from math import ceil
 from typing import Final
 
 Figures = Mapping[str, float]
-"""By their names in :data:`bench.capacity.ROWS`."""
+"""By their names in :data:`bench.costs.ROWS`."""
 
 RATES: Final = (10_000, 100_000, 1_000_000)
 CORES: Final = {10_000: 4, 100_000: 16, 1_000_000: 64}

@@ -1,4 +1,4 @@
-"""Tests of bench.plan, and that docs/capacity.md tells what was measured."""
+"""Tests of bench.plan and bench.costs: that docs/capacity.md tells what was measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench.capacity import DOCUMENT, FIGURES, ROWS, updated
+from bench.costs import DOCUMENT, FIGURES, ROWS, updated
 from bench.plan import plan, table
 
 ROUND = {name: 1024.0 for name in ROWS} | {
