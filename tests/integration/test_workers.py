@@ -89,9 +89,9 @@ class WorkersTests(WorkersCase):
             wait_for(lambda: len(load.outcomes(stopped)) > 200, "requests without it")
             self.valkey = Valkey(self.valkey.port)
             self.addCleanup(self.valkey.stop)
-            began = time.monotonic()
             wait_for(lambda: self.metric("smartgate_redis_degraded") == 0, "both workers use it")
-            wait_for(lambda: len(load.outcomes(began)) > 200, "requests after")
+            used = time.monotonic()
+            wait_for(lambda: len(load.outcomes(used)) > 200, "requests after")
         self.assertEqual(set(load.statuses()), {200})
         self.assertGreater(int(str(self.valkey.ask("GET", "rl:ip:127.0.0.1"))), 100)
 
