@@ -8,6 +8,9 @@ from tests.integration.processes import SECRET
 from tests.packages.case import ServingCase, fresh
 from tests.packages.debian import PYTHON, Tree, run
 
+NOBODY = "65534"
+"""The user, and his group, which has another name."""
+
 
 def make(target: str, tree: Tree) -> str:
     """Run ``make`` on a tree of its own, as who builds a package or an image of it would."""
@@ -34,7 +37,7 @@ class InstallTests(ServingCase):
         self.assertEqual(tree.run("/usr/local/bin/smartgate", "check"), "OK\n")
         unit = (tree.place / "usr/local/lib/systemd/system/smartgate.service").read_text()
         command = unit.partition("\nExecStart=")[2].partition("\n")[0].split()
-        gateway = self.serve(tree.place, "nobody", command, self.environ())
+        gateway = self.serve(tree.place, NOBODY, command, self.environ())
         self.assertEqual(gateway.stop(), 0, gateway.said())
 
     def test_2_again(self) -> None:
