@@ -6,12 +6,14 @@ import re
 import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from hiredis import Reader, pack_command
 
 from bench.process import Process
+from gateway.store.script import ASK
 from tests.integration.processes import server_binary
 
 
@@ -62,6 +64,29 @@ def write(port: int, commands: Sequence[tuple[str, ...]]) -> None:
             client.sendall(b"".join(map(pack_command, batch)))
             for _ in batch:
                 _reply(client, reader)
+
+
+def question(process: Process, port: int, connections: int = 50, rounds: int = 1000) -> float:
+    """Processor time of Redis for one question of a gateway that has a round trip of its own, seconds.
+
+    :param connections: that ask at the same time, as many workers do.
+    """
+    reader = Reader()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(connections)]
+        clients[0].sendall(pack_command(("SCRIPT", "LOAD", ASK)))
+        sha = _reply(clients[0], reader)
+        asked = [
+            pack_command(("EVALSHA", sha, "2", f"blacklist:{number:032}", f"rl:user:user-{number}", "60000"))
+            for number in range(connections)
+        ]
+        used = process.cpu()
+        for _ in range(rounds):
+            for client, command in zip(clients, asked, strict=True):
+                client.sendall(command)
+            for client in clients:
+                _reply(client, reader)
+        return (process.cpu() - used) / (connections * rounds)
 
 
 def _reply(client: socket.socket, reader: Reader) -> Any:

@@ -19,7 +19,7 @@ GOALS = (
     ("one of 10,000 routes : one of a few", "gateway-routes", "gateway-public", 0.95),
 )
 ROUND_TRIPS_GOAL = 0.1
-_ELSEWHERE = 0.05
+ELSEWHERE = 0.05
 """Share of a core taken by others that makes a figure doubtful."""
 
 
@@ -115,7 +115,7 @@ def doubts(rows: Rows) -> list[str]:
         broken = sum(sample.load.broken for sample in row.samples)
         if refused or broken:
             said.append(f"{row.peer.label}: {refused} answers were not 2xx, {broken} connections failed.")
-        if (others := row.median(lambda sample: sample.others)) > _ELSEWHERE:
+        if (others := row.median(lambda sample: sample.others)) > ELSEWHERE:
             said.append(f"{row.peer.label}: others took {others:.0%} of a core.")
         if row.median(lambda sample: sample.peer_core) < 0.9:
             said.append(f"{row.peer.label}: core {PEER_CORE} had time left, so the load was the limit, not the peer.")
