@@ -97,18 +97,24 @@ class Gateway:
 
 
 class Platform:
-    """All of it. Everything is ended and removed with this process."""
+    """All of it."""
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="sg-topology-"))
         self.processes: list[Process] = []
         self.gateways: list[Gateway] = []
         self.net = Net("front", "state")
-        atexit.register(self.close)
+
+    def start(self) -> None:
+        """Start everything, and wait until it serves.
+
+        :raises TimeoutError: when it does not.
+        """
         self.client = self.net.machine("client", front=("10.0.0.100/24", *(f"{each}/24" for each in CLIENTS)))
         self._services()
         self._redis()
-        self.balancers = [self._balancer(name, address) for name, address in (("first", "5"), ("second", "6"))]
+        for name, address in (("first", "5"), ("second", "6")):
+            self._balancer(name, address)
         self.config = self.directory / "smartgate.toml"
         shutil.copy(FILES / "smartgate.toml", self.config)
         for number in (1, 2, 3):
@@ -154,16 +160,15 @@ class Platform:
         said = [self.ask_redis(address, "INFO", "sentinel", port=26379) for address in self.redis]
         return sum("slaves=2,sentinels=3" in str(each) for each in said)
 
-    def _balancer(self, name: str, host: str) -> Process:
+    def _balancer(self, name: str, host: str) -> None:
         machine = self._reachable(f"balancer-{name}", front=f"10.0.0.{host}/24")
         place = self.directory / machine.name
         place.mkdir()
         environ = {"RUNTIME_DIRECTORY": str(place)}
-        haproxy = self._started(machine, "haproxy", "-db", "-f", str(FILES / "haproxy.cfg"), environ=environ)
+        self._started(machine, "haproxy", "-db", "-f", str(FILES / "haproxy.cfg"), environ=environ)
         files = [f"--pid={place}/pid", f"--vrrp_pid={place}/vrrp-pid", f"--config-id={name}"]
         mounted = 'mount --bind "$0" /etc/keepalived && exec keepalived --vrrp --dont-fork --log-console "$@"'
         self._started(machine, "sh", "-c", mounted, str(FILES), *files)
-        return haproxy
 
     # -- what it is asked ------------------------------------------------------------------------------------------
 
@@ -257,5 +262,12 @@ class Platform:
 
 @functools.cache
 def platform() -> Platform:
-    """The one of this process."""
-    return Platform()
+    """The one of this process, which ends with it."""
+    made = Platform()
+    try:
+        made.start()
+    except BaseException:
+        made.close()
+        raise
+    atexit.register(made.close)
+    return made
