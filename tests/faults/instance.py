@@ -1,7 +1,7 @@
 """An instance of a service as a process: answers its name. ``python -m tests.faults.instance PORT NAME HOST``.
 
-``PUT /become/STATE`` lets it do from then on what STATES say. ``/public/slow`` answers a byte every 50 ms, a hundred of
-them. Of each POST it says the path.
+``PUT /become/STATE`` lets it do from then on what STATES say. What ends in ``/slow`` answers a byte every 50 ms, a
+hundred of them. Of each POST it says the path.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ async def _serve(port: int, name: bytes, host: str) -> None:
                     state = target.rpartition(b"/")[2].decode()
                     writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
                     break
-                if target.startswith(b"/public/slow"):
+                if target.partition(b"?")[0].endswith(b"/slow"):
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
                     for _ in range(100):
                         writer.write(b".")

@@ -37,26 +37,24 @@ class Machine:
         self._console = place.with_name("console")
         self._alone = _LOCK.open("w")
         fcntl.flock(self._alone, fcntl.LOCK_EX)
+        self._boot()
+
+    def _boot(self) -> None:
         flags = ("--boot", "--register=no", "--keep-unit", "--private-network", "--console=pipe")
         with self._console.open("wb") as console:
             self._container = subprocess.Popen(
-                ["systemd-nspawn", *flags, f"--bind-ro={ROOT}:{SOURCES}", f"--directory={place}"],
+                ["systemd-nspawn", *flags, f"--bind-ro={ROOT}:{SOURCES}", f"--directory={self.place}"],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
             )
-        self._before = 0
-        self._wait()
-
-    def _wait(self) -> None:
         wait_for(self._is_up, "it is up", BOOT)
-        self._before = self._first()
 
     def _is_up(self) -> bool:
         if self._container.poll() is not None:
             raise RuntimeError(f"systemd-nspawn ended:\n{self._console.read_text(errors='replace')}")
         with suppress(RuntimeError, ValueError, OSError):
-            return self._first() != self._before and self.run("systemctl", "is-system-running", "--wait") == "running\n"
+            return self.run("systemctl", "is-system-running", "--wait") == "running\n"
         return False
 
     def _first(self) -> int:
@@ -98,19 +96,21 @@ class Machine:
 
     def reboot(self) -> None:
         """Shut it down in good order, and boot it again: with another network."""
-        with suppress(RuntimeError):  # the command is ended with everything else
-            self.run("systemctl", "reboot")
-        self._wait()
+        self._shut_down()
+        self._boot()
 
     def stop(self) -> None:
         """Shut it down; at once when it does not."""
+        self._shut_down()
+        self._alone.close()
+
+    def _shut_down(self) -> None:
         self._container.terminate()
         try:
             self._container.wait(30)
         except subprocess.TimeoutExpired:
             self._container.kill()
             self._container.wait()
-        self._alone.close()
 
     # -- its units ------------------------------------------------------------------------------------------------
 
