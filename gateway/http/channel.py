@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from gateway.core.addresses import normal
 from gateway.core.errors import GatewayError
-from gateway.http.patience import check
+from gateway.http.patience import FRESH, check
 from gateway.http.reading import HELD_LIMIT, RequestReader
 from gateway.http.request import Request
 from gateway.http.transport import quiet
@@ -276,7 +276,9 @@ class HTTPChannel(RequestReader):
         """Take no more requests than have come already: the gateway is stopping, or does not want this client."""
         if self.detached or self._closing:
             return
-        if self._current is None and not self._waiting and not self._in_head and quiet(self.transport):
+        idle = self._current is None and not self._waiting and not self._in_head and quiet(self.transport)
+        new = self.site.draining and not self._served and self.site.clock.seconds() - self._since < FRESH
+        if idle and not new:
             self._close(lingering=False)
             return
         self._last = True

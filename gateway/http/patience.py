@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.core.errors import RequestTimeout
 from gateway.core.pace import Pace
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from gateway.http.channel import HTTPChannel
     from gateway.http.request import Request
     from gateway.http.site import Limits
+
+FRESH: Final = 0.5
+"""Seconds that a new connection has for its first request where it is to be closed: that is on its way, and its client
+would not send it again as one does whose kept connection is closed (RFC 9110 section 9.2.2).
+"""
 
 
 class Paced(Protocol):
@@ -46,7 +51,8 @@ def check(channel: HTTPChannel, now: float) -> None:
         if waited >= limits.body_timeout or not sends(receiving, limits, now):
             channel._broken(RequestTimeout())
     elif channel._current is None and not channel._waiting:
-        late = waited >= (limits.idle_timeout if channel._served else limits.head_timeout)
+        first = FRESH if channel._last else limits.head_timeout
+        late = waited >= (limits.idle_timeout if channel._served else first)
         if late and quiet(channel.transport):  # a request that has just come is served
             channel._close(lingering=False)
 

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource, Resource
 
 from gateway.core.errors import Forbidden
+from gateway.http.patience import FRESH
 from gateway.http.site import Limits, Site
 from tests.http.wire import ByHand, Echo, Gateway, SecureWire, Wire, ask, read_answers
 
@@ -220,8 +221,20 @@ class EndTests(SiteTestCase):
         """At once, whether they have served or not."""
         clients = [self.gateway.connect(), self.gateway.connect()]
         clients[0].send(ask("/echo"))
+        self.gateway.clock.advance(FRESH)
         self.assertEqual(self.drain(), [None])
         self.assertEqual([client.ended for client in clients], ["closed", "closed"])
+
+    def test_new_connections_may_ask_once(self) -> None:
+        """The first request of a connection is on its way: it is answered, if it does not take long."""
+        asks, silent = self.gateway.connect(), self.gateway.connect()
+        drained = self.drain()
+        self.assertEqual((asks.ended, silent.ended), ("", ""))
+        asks.send(ask("/echo"))
+        self.assertEqual(read_answers(asks.received)[0].fields["Connection"], "close")
+        asks.leave()
+        self.gateway.clock.pump([0.1] * 15)
+        self.assertEqual((silent.ended, drained), ("closed", [None]))
 
     def test_requests_are_finished(self) -> None:
         """The one being served and those behind it are answered; the last answer says that the connection closes."""
@@ -273,6 +286,7 @@ class EndTests(SiteTestCase):
         """Whatever is left is cut, and its request recorded as incomplete or without an answer."""
         clients = [self.gateway.connect(), self.gateway.connect()]
         clients[0].send(ask("/hand"))
+        self.gateway.clock.advance(FRESH)
         drained = self.drain()
         self.gateway.site.abort()
         self.gateway.clock.advance(0)

@@ -40,7 +40,7 @@ class SocketTests(ServiceCase):
         """The first client waits for the start, and is answered; whoever has an IPv4 address is known by that."""
         self.assertEqual(self.machine.show(UNIT, "ActiveState"), "inactive")
         self.assertEqual(self.request(), 200)
-        self.assertEqual(self.machine.show(UNIT, "ActiveState"), "active")
+        self.soon(lambda: self.machine.show(UNIT, "ActiveState") == "active", "all workers serve")
         self.soon(lambda: '"client":"127.0.0.1"' in self.log.read_text(), "the line of that request")
 
     def test_restart(self) -> None:
