@@ -80,7 +80,7 @@ class Bench:
             "WORKERS": str(workers),
             "REDIS_URL": ",".join(f"redis://127.0.0.1:{port}/0" for _, port in self._redis[:servers]),
         }
-        twistd = str(Path(sys.executable).with_name("twistd"))
+        twistd = str(Path(install.gateway()).with_name("twistd"))
         config = str(Path(__file__).with_name("capacity.toml"))
         command = [twistd, "-n", "--pidfile=", "smartgate", "--config", config]
         process = self._company(Process(command, PEER_CORE, self._directory / f"{name}.out", environ))

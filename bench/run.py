@@ -30,9 +30,9 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("--only", default="", help="rows whose names begin so, comma-separated: gateway,envoy")
-    parser.add_argument("--rounds", type=int, default=5, help="of which the median is shown (default 5)")
-    parser.add_argument("--seconds", type=float, default=5, help="each round lasts, per row (default 5)")
-    parser.add_argument("--warm-up", type=float, default=2, help="seconds before each round, per row (default 2)")
+    parser.add_argument("--rounds", type=int, default=15, help="of which the median is shown (default 15)")
+    parser.add_argument("--seconds", type=int, default=2, help="each round lasts, per row (default 2)")
+    parser.add_argument("--warm-up", type=int, default=1, help="seconds before each round, per row (default 1)")
     parser.add_argument("--write", action="store_true", help="write RESULTS.md though --only was given")
     return parser.parse_args(arguments)
 
