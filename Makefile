@@ -8,7 +8,7 @@ help:
 	@echo "make run    the whole platform on loopback, the gateway at 127.0.0.1:3000"
 	@echo "make test   every check and test"
 	@echo "make lint   the checks that run nothing: ruff, mypy, import-linter"
-	@echo "make bench  the gateway and its peers side by side, into bench/RESULTS.md"
+	@echo "make bench  the gateway and its peers side by side, into bench/RESULTS.md, STREAMS.md, LATENCY.md"
 	@echo "make capacity   what a request, a connection and a WebSocket cost, into docs/capacity.md"
 	@echo "make reliability   the reliability goals, each under load, into bench/RELIABILITY.md; ROWS=\"reload redis\" some"
 	@echo "make fuzz   look for messages that break a rule, for SECONDS (600)"
@@ -41,6 +41,8 @@ run: .venv/ready
 
 bench: .venv/ready
 	@.venv/bin/python -m bench.run
+	@.venv/bin/python -m bench.streams --write
+	@.venv/bin/python -m bench.latency --write
 
 capacity: .venv/ready
 	@.venv/bin/python -m bench.capacity

@@ -1,4 +1,4 @@
-"""What a measurement needs that is not there yet, all kept below bench/: peers from PyPI and npm, the gateway itself."""
+"""What a measurement needs that is not there yet, all kept below bench/: its peers, and the gateway it measures."""
 
 from __future__ import annotations
 

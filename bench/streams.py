@@ -245,7 +245,7 @@ def document(found: Mapping[str, Mapping[str, list[Sample]]], about: Sequence[st
 def main(arguments: Sequence[str]) -> int:
     """Measure, print, and write STREAMS.md when asked to."""
     parser = argparse.ArgumentParser(prog="python -m bench.streams", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=3, help="of echoes, each round and peer (default 3)")
     parser.add_argument("--warm-up", type=float, default=1)
     parser.add_argument("--write", action="store_true", help="write STREAMS.md")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -25,6 +24,7 @@ from gateway.http.transport import prepare
 from gateway.process import snapshot
 from gateway.process.alone import Alone
 from gateway.process.handover import Handover
+from gateway.process.memory import settle
 from gateway.process.supervisor import Supervisor
 from gateway.process.worker import Place, Worker
 from gateway.resources.bridges import CLOSE_TIMEOUT
@@ -214,8 +214,7 @@ class Gateway(service.Service):
             self._listen(text, self._site)
         if self._settings.server.admin:
             self._listen(self._settings.server.admin, self._admin)
-        gc.collect()
-        gc.freeze()
+        settle()
 
     def _listen(self, text: str, site: Site) -> None:
         failures: list[Any] = []

@@ -109,7 +109,7 @@ class GatewayCase(SynchronousTestCase):
         self.network = Network(Mock())
         self.patch(site, "LONGEST_PERIOD", 0.05)
         self.patch(tap, "Poller", partial(MemoryPoller, self.network))
-        self.patch(tap, "gc", Mock())  # a collection takes longer than a test
+        self.patch(tap, "settle", Mock())  # a collection takes longer than a test
 
     def write(self, *routes: dict[str, Any], upstream: dict[str, Any] | None = None, **tables: dict[str, Any]) -> str:
         """The path of a configuration: what is given, over one that has only what it must."""

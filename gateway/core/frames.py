@@ -57,6 +57,7 @@ class FrameReader:
         "_inside",
         "_least",
         "_left",
+        "_longest",
         "_mask_bit",
         "_mask_size",
         "_max_fragments",
@@ -97,6 +98,7 @@ class FrameReader:
         self._between = True  # a whole message may come next: nothing held, left or inside, and not muted
         self._least = 2 + self._mask_size
         self._most = self._least + min(_CONTROL_LIMIT, max_message)
+        self._longest = self._least + _LENGTH_BYTES[126] + min(_LEAST_EXTENDED[127] - 1, max_message)
         self._to_second = self._mask_bit - self._least
         self._spent = spent
         self._messages = self._controls = sys.maxsize if spent is None else 0
@@ -125,16 +127,17 @@ class FrameReader:
     def feed(self, data: bytes) -> bytes:
         """Read what came, and return what of it may go on; ``data`` itself when that is all of it."""
         size = len(data)
-        # One whole unfragmented message of at most 125 bytes: what most reads bring.
-        if (
-            self._between
-            and self._least <= size <= self._most
-            and data[1] == size + self._to_second
-            and data[0] in (0x81, 0x82)
-            and self._messages
-        ):
-            self._messages -= 1
-            return data
+        # One whole unfragmented message of at most 64 KiB: what most reads bring.
+        if self._between and self._messages and self._least <= size <= self._longest and data[0] in (0x81, 0x82):
+            if size <= self._most:
+                whole = data[1] == size + self._to_second
+            else:
+                length = size - self._least - _LENGTH_BYTES[126]
+                extended = (self._mask_bit | 126, length >> 8, length & 0xFF)
+                whole = length >= _LEAST_EXTENDED[126] and (data[1], data[2], data[3]) == extended
+            if whole:
+                self._messages -= 1
+                return data
         if self.closed is not None or self.broken is not None:
             return b""
         if self._held:

@@ -18,13 +18,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import directlyProvidedBy, directlyProvides, implementer, providedBy
 
-from gateway.http.transport import Connector, ServerTransport
+from gateway.http.transport import LEAST_READ, MOST_READ, Connector, ServerTransport
 
 if TYPE_CHECKING:
     from twisted.internet.protocol import ClientFactory
 
 EVENTS: Final = 256
 """Sockets that are looked after in one turn, at most; timers and everything else get theirs in between."""
+
+TURN: Final = 2 * MOST_READ
+"""Bytes that are read in one turn, where that leaves :data:`~gateway.http.transport.LEAST_READ` for each socket."""
 
 
 @implementer(IReadDescriptor)
@@ -34,6 +37,7 @@ class Poller:
     What it does not do itself it leaves to the reactor, so it can stand for that wherever connections are made.
 
     :param reactor: the real one.
+    :ivar share: bytes that each transport may read in this turn.
     """
 
     _log = Logger()
@@ -46,7 +50,9 @@ class Poller:
         self._transports: dict[int, Any] = {}
         self._events: dict[int, int] = {}  # what epoll waits for
         self._written: dict[Any, None] = {}  # transports with something to send, in their order
+        self._ends: list[Callable[[], None]] = []
         self._in_turn = False
+        self.share = MOST_READ
         self._send_call: IDelayedCall | None = None
         directlyProvides(self, directlyProvidedBy(self) + providedBy(reactor))
         reactor.addReader(self)
@@ -89,6 +95,8 @@ class Poller:
         self._in_turn = True
         try:
             self._read()
+            if self._ends:
+                self._end()
         finally:
             self._in_turn = False
         if self._written:
@@ -96,7 +104,9 @@ class Poller:
 
     def _read(self) -> None:
         transports = self._transports
-        for descriptor, event in self._epoll.poll(0, EVENTS):
+        ready = self._epoll.poll(0, EVENTS)
+        self.share = max(TURN // max(len(ready), 1), LEAST_READ)
+        for descriptor, event in ready:
             transport = transports.get(descriptor)
             if transport is None:
                 continue  # closed by what came before it in this turn
@@ -133,6 +143,13 @@ class Poller:
         if not self._in_turn and self._send_call is None:
             self._send_call = self._reactor.callLater(0, self._send)
 
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Call it when all of this turn has been read and nothing is sent; outside of one, in the reactor's next."""
+        if self._in_turn:
+            self._ends.append(call)
+        else:
+            self._reactor.callLater(0, call)
+
     def addReader(self, transport: Any) -> None:
         """Tell the transport when there is something to read."""
         self._wait(transport, EPOLLIN)
@@ -158,6 +175,14 @@ class Poller:
         self._ignore(transport, EPOLLOUT)
 
     # -- the rest -------------------------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        ends, self._ends = self._ends, []
+        for call in ends:
+            try:
+                call()
+            except Exception:
+                self._log.failure("What was to be done at the end of a turn failed")
 
     def _send(self) -> None:
         self._send_call = None

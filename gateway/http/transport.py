@@ -14,9 +14,10 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
-LEAST_READ: Final = 16 * 1024
-MOST_READ: Final = 256 * 1024
-"""Bytes that are read at once: few for the many small messages, more for as long as reads come back full."""
+LEAST_READ: Final = 20 * 1024
+MOST_READ: Final = 1024 * 1024
+"""Bytes that are read at once: few for the many small messages, more for as long as reads come back full. A TLS record
+comes whole (RFC 8446 section 5.2), and so does a WebSocket message of 16 KiB."""
 
 GATHERED: Final = 64
 """Pieces that are handed to one system call, at most; the kernel's own limit (IOV_MAX) is 1024."""
@@ -42,6 +43,8 @@ class _Transport(tcp.Connection):
     def doRead(self) -> Any:
         """Hand what has come to the protocol; returns why the connection is lost, or None."""
         room = self._room
+        if room != LEAST_READ:
+            room = min(room, self.reactor.share)
         try:
             data = self.socket.recv(room)
         except BlockingIOError:
@@ -56,6 +59,11 @@ class _Transport(tcp.Connection):
             self._room = LEAST_READ
         self.protocol.dataReceived(data)
         return None
+
+    def pauseProducing(self) -> None:
+        """Read no more until :meth:`resumeProducing`, and then less: who takes it is slower than who sends it."""
+        self._room = max(self._room // 2, LEAST_READ)
+        super().pauseProducing()
 
     def write(self, data: bytes) -> None:
         """Send ``data`` with all else that is written in this turn."""

@@ -7,6 +7,8 @@ that no client waits for that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha1
 from typing import Any, Final, cast
 
@@ -51,6 +53,7 @@ class RedisStore:
     :param timeout: seconds until a question is answered by the stand-in.
     :param stand_in: answers for Redis.
     :param endpoint: used instead of what ``address`` says.
+    :param at_end: calls what it is given when the turn is over; without it, that is in the clock's next one.
 
     :ivar round_trips: sent to Redis.
     :ivar asks: questions sent with them.
@@ -69,6 +72,7 @@ class RedisStore:
         timeout: float,
         stand_in: StandIn,
         endpoint: IStreamClientEndpoint | None = None,
+        at_end: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._clock = clock
         self._name = address.name
@@ -90,7 +94,8 @@ class RedisStore:
         self._link: Any = None
         self._away = False
         self._refused = False  # the last answer was that it may not write
-        self._leaving: IDelayedCall | None = None  # the next batch, when this turn is over
+        self._at_end = at_end or partial(clock.callLater, 0)
+        self._leaving = False  # the next batch does, when this turn is over
         self._watch: IDelayedCall | None = None  # for what waits too long
         self._spared = -1.0  # since when the batch waits that was given one more turn
         self._probing: IDelayedCall | None = None  # the next probe
@@ -111,8 +116,8 @@ class RedisStore:
             self._waiting_since = self._clock.seconds()
             if self._watch is None:
                 self._watch = self._clock.callLater(self._timeout, self._look)
-            if self._asked is None and self._leaving is None:
-                self._leaving = self._clock.callLater(0, self._leave)
+            if self._asked is None:
+                self._leave_soon()
         elif len(waiting) >= QUEUE:
             return self._instead(token_id, bucket)
         answer: Deferred[Verdict] = Deferred()
@@ -142,8 +147,13 @@ class RedisStore:
 
     # -- a round trip ---------------------------------------------------------------------------------------------
 
+    def _leave_soon(self) -> None:
+        if not self._leaving:
+            self._leaving = True
+            self._at_end(self._leave)
+
     def _leave(self) -> None:
-        self._leaving = None
+        self._leaving = False
         if self._link is not None and self._asked is None and self._waiting:
             self._send()
 
@@ -183,7 +193,7 @@ class RedisStore:
             if self._away:
                 self._back()
             elif self._waiting:
-                self._send()
+                self._leave_soon()
             seen, milliseconds = self._stand_in.seen(), int(now * 1000)
             numbers = iter(reply)
             for answer, counter, hits, left in zip(batch, keys[1::2], numbers, numbers, strict=True):

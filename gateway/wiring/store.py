@@ -60,7 +60,14 @@ def make_store(settings: Settings, reactor: Any, poller: Any, metrics: Metrics, 
     addresses = _addresses(settings)
     stores = [
         RedisStore(
-            poller, address, rate.prefix, rate.window, of.timeout, stand_in, _endpoint(settings, poller, address)
+            poller,
+            address,
+            rate.prefix,
+            rate.window,
+            of.timeout,
+            stand_in,
+            _endpoint(settings, poller, address),
+            poller.at_end,
         )
         for address in addresses
     ]

@@ -10,6 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from gateway.http.poller import TURN
+from gateway.http.transport import LEAST_READ, MOST_READ
 from tests.http.sockets import Connecting, Recorder, SocketsTestCase
 
 
@@ -53,6 +55,35 @@ class TurnTests(SocketsTestCase):
         self.assertEqual([call for call, _, _ in self.calls], ["recv"] * 3 + ["send"] * 3)
         self.assertEqual([socket.sent for socket in sockets], [b"hello world"] * 3)
 
+    def test_the_end_of_a_turn(self) -> None:
+        """What is to be done then comes after all reads and before all sends; what fails keeps nothing else from it."""
+
+        def fail() -> None:
+            raise ValueError("at the end")
+
+        class AtEnd(Recorder):
+            def dataReceived(self, data: bytes) -> None:
+                poller.at_end(fail)
+                poller.at_end(lambda: transport.write(b"then"))
+                transport.write(b"first ")
+
+        poller = self.poller
+        first, _, transport = self.accept(AtEnd())
+        second = self.accept()[0]
+        first.incoming = second.incoming = b"hi"
+        self.reactor.turn()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual([call[0] for call in self.calls], ["recv", "recv", "send"])
+        self.assertEqual(first.sent, b"first then")
+
+    def test_the_end_outside_of_a_turn(self) -> None:
+        """That is in the next one of the reactor."""
+        called: list[str] = []
+        self.poller.at_end(lambda: called.append("end"))
+        self.assertEqual(called, [])
+        self.reactor.turn()
+        self.assertEqual(called, ["end"])
+
     def test_a_turn_in_which_nothing_is_written(self) -> None:
         """There is nothing to send."""
         self.accept()[0].incoming = b"hi"
@@ -69,6 +100,15 @@ class TurnTests(SocketsTestCase):
         self.reactor.turn()
         self.assertEqual((socket.sent, protocol.events), (b"hello", ["made", b"hi"]))
 
+    def test_many_large_reads(self) -> None:
+        """What a turn reads is bounded: many sockets that are read in large pieces share it."""
+        sockets = [self.accept()[0] for _ in range(4)]
+        for socket in sockets:
+            socket.incoming = b"x" * MOST_READ * 4
+        for _ in range(10):
+            self.reactor.turn()
+        self.assertEqual([size for _, size in self.asked("recv")[-4:]], [TURN // 4] * 4)
+
     def test_a_connection_that_another_one_ends(self) -> None:
         """It is not read any more, although its socket was ready."""
         first, second = Ending(), Recorder()
@@ -76,7 +116,7 @@ class TurnTests(SocketsTestCase):
         second_socket, _, first.other = self.accept(second)
         first_socket.incoming = second_socket.incoming = b"hi"
         self.reactor.turn()
-        self.assertEqual(self.asked("recv"), [(10, 16384)])
+        self.assertEqual(self.asked("recv"), [(10, LEAST_READ)])
 
     def test_a_connection_that_ends_before_its_bytes_are_sent(self) -> None:
         """They are dropped."""

@@ -36,9 +36,21 @@ class ReadingTests(SocketsTestCase):
         socket.incoming = b"less"
         self.reactor.turn()
         sizes = [size for _, size in self.asked("recv")]
-        self.assertEqual(sizes[:5], [LEAST_READ, LEAST_READ * 2, LEAST_READ * 4, LEAST_READ * 8, LEAST_READ * 16])
+        self.assertEqual(sizes[:5], [LEAST_READ << step for step in range(5)])
         self.assertEqual((max(sizes), sizes[-1]), (MOST_READ, LEAST_READ))
         self.assertEqual(len(b"".join(protocol.events[1:])), MOST_READ * 4 + 10)
+
+    def test_a_reader_that_is_paused(self) -> None:
+        """It reads less than before from then on: who takes it is slower than who sends it."""
+        socket, _, transport = self.accept()
+        socket.incoming = b"x" * MOST_READ * 2
+        for _ in range(5):
+            self.reactor.turn()
+        transport.pauseProducing()
+        self.reactor.turn()
+        transport.resumeProducing()
+        self.reactor.turn()
+        self.assertEqual([size for _, size in self.asked("recv")][-2:], [LEAST_READ * 16, LEAST_READ * 16])
 
     def test_nothing_to_read_after_all(self) -> None:
         """That may happen, and means nothing."""
