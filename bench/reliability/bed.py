@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,15 +163,15 @@ class Bed:
             requests[9] = get
         return Load(self.port, requests, BODY.encode(), rate, connections)
 
-    def peak(self, seconds: float = 6.0, path: str = "/api/users/42") -> float:
-        """Requests a second at most, as wrk has them answered.
+    def peak(self, mixed: bool = True, seconds: float = 5.0) -> float:
+        """Requests a second that are answered at most, when the same load asks as soon as it is answered.
 
         :raises RuntimeError: when some were not answered well.
         """
-        requests, errors = self.wrk(seconds, path)
-        if errors:
-            raise RuntimeError(f"wrk: {errors} errors")
-        return requests / seconds
+        answers = self.load(inf, mixed).during(seconds)
+        if answers.failed:
+            raise RuntimeError(f"the load without a limit: {answers.causes}")
+        return len(answers.all) / seconds
 
     def wrk(self, seconds: float, path: str = "/api/users/42") -> tuple[int, int]:
         """How many requests wrk had answered in so many seconds, and how many not well."""

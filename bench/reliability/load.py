@@ -6,12 +6,14 @@ Nothing is tried again: a request that is cut has failed, whether or not a brows
 
 from __future__ import annotations
 
+import gc
 import re
 import select
 import socket
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Final, NamedTuple
 
 from tests.faults.apart import Apart
@@ -71,7 +73,7 @@ class Load(Apart):
 
     :param requests: whole messages, sent in turn.
     :param body: of each right answer, whose status is 200.
-    :param rate: requests a second.
+    :param rate: requests a second; ``inf`` for as many as are answered.
     :param connections: how many there are at most.
     """
 
@@ -90,6 +92,7 @@ class Load(Apart):
 
 
 def _run(end: Any, *arguments: Any) -> None:
+    gc.disable()  # it makes none, and looking for it would stall every request
     end.send("begun")
     end.send([tuple(each) for each in _Clients(end, *arguments).run()])
 
@@ -138,6 +141,7 @@ class _Clients:
         self._body = body
         self._rate = rate
         self._most = connections
+        self._queue = connections if rate == inf else inf  # requests that wait, at most
         self._epoll = select.epoll()
         self._epoll.register(end.fileno(), select.EPOLLIN)
         self._open: dict[int, _Connection] = {}
@@ -150,7 +154,7 @@ class _Clients:
         began, issued, looked, stopping = time.monotonic(), 0, 0.0, False
         while not stopping or self._waiting or len(self._idle) < len(self._open):
             now = time.monotonic()
-            while not stopping and began + issued / self._rate <= now:
+            while not stopping and len(self._waiting) < self._queue and began + issued / self._rate <= now:
                 self._waiting.append((began + issued / self._rate, self._requests[issued % len(self._requests)]))
                 issued += 1
             self._ask()

@@ -10,7 +10,7 @@ from typing import Any
 from tests.faults.apart import Apart
 
 HEAD = b"GET /public/large HTTP/1.1\r\nHost: a\r\nA: "
-BODY = b"POST /public/42 HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+BODY = b"POST /public/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
 READ = b"GET /public/large HTTP/1.1\r\nHost: a\r\n\r\n"
 
 

@@ -47,9 +47,11 @@ IDENTITY_PREFIXES: Final = (b"x-user-", b"x-client-cert", b"x-ssl-", b"client-ce
 """Fields under which an upstream learns who the user is, or what certificate the client has (RFC 9440): a client that
 sets them itself could be anybody."""
 
-OVERRIDES: Final = frozenset((b"x-original-url", b"x-rewrite-url"))
-"""Request fields that some frameworks (Symfony and Zend once did) take the path from, in place of the one that was
-matched and guarded."""
+OVERRIDES: Final = frozenset(
+    (b"x-original-url", b"x-rewrite-url", b"x-http-method-override", b"x-http-method", b"x-method-override")
+)
+"""Request fields that some frameworks (Symfony, Zend, Express with method-override) take the path or the method from,
+in place of those that were matched and guarded."""
 
 HTTPS_ONLY: Final = frozenset(("strict-transport-security",))
 """Fields of answers that only https may carry (RFC 6797 section 7.2)."""

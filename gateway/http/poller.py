@@ -8,6 +8,7 @@ the others find it awake; several writes to one socket leave in one call besides
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,10 @@ EVENTS: Final = 256
 
 TURN: Final = 2 * MOST_READ
 """Bytes that are read in one turn, where that leaves :data:`~gateway.http.transport.LEAST_READ` for each socket."""
+
+LEAST_FOR_LOSSES: Final = 0.0005
+"""Seconds of each turn in which it is told that connections have ended, at least; half as long as all else takes, at
+most. Thousands may end at once, and each costs as much as a request: the others must not wait for all of them."""
 
 
 @implementer(IReadDescriptor)
@@ -50,6 +55,8 @@ class Poller:
         self._transports: dict[int, Any] = {}
         self._events: dict[int, int] = {}  # what epoll waits for
         self._written: dict[Any, None] = {}  # transports with something to send, in their order
+        self._losses: deque[tuple[Any, Exception, bool]] = deque()  # who has ended, and is not told yet
+        self._loss_call: IDelayedCall | None = None
         self._ends: list[Callable[[], None]] = []
         self._in_turn = False
         self.share = MOST_READ
@@ -93,8 +100,11 @@ class Poller:
     def doRead(self) -> None:
         """Some sockets are ready."""
         self._in_turn = True
+        began = self.seconds()
         try:
             self._read()
+            if self._losses:
+                self._tell(self.seconds() - began)
             if self._ends:
                 self._end()
         finally:
@@ -123,13 +133,17 @@ class Poller:
                 self._log.failure("A connection failed")
                 why = error
             if why is not None:
-                self._lost(transport, why, reading)
+                if transport.connected:
+                    self._ended(transport, why, reading)
+                else:
+                    self._lost(transport, why, reading)
 
     def logPrefix(self) -> str:
         return "-"
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor has stopped: so it is for everybody here."""
+        self._tell(float("inf"))
         for transport in tuple(self._transports.values()):
             self.removeReader(transport)
             self.removeWriter(transport)
@@ -198,6 +212,35 @@ class Poller:
                 why = error
             if why is not None:
                 self._lost(transport, why, False)
+
+    def _ended(self, transport: Any, why: Exception, reading: bool) -> None:
+        """A connection has ended: nothing more is read from it, and soon it is told."""
+        self.removeReader(transport)
+        if not (reading and isinstance(why, ConnectionDone)):
+            self.removeWriter(transport)
+        self._losses.append((transport, why, reading))
+
+    def _tell(self, took: float) -> None:
+        """Tell those that have ended, the first ones first, as many as there is time for.
+
+        :param took: seconds that the rest of this turn took.
+        """
+        losses, until = self._losses, self.seconds() + max(took / 2, LEAST_FOR_LOSSES)
+        while losses:
+            transport, why, reading = losses.popleft()
+            if transport.connected:
+                try:
+                    self._lost(transport, why, reading)
+                except Exception:
+                    self._log.failure("A connection failed")
+            if self.seconds() >= until:
+                break
+        if losses and self._loss_call is None:
+            self._loss_call = self._reactor.callLater(0, self._tell_more)
+
+    def _tell_more(self) -> None:
+        self._loss_call = None
+        self._tell(0)
 
     def _lost(self, transport: Any, why: Exception, reading: bool) -> None:
         self.removeReader(transport)

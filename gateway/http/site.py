@@ -53,7 +53,10 @@ SHORTEST_PERIOD: Final = 0.05
 LONGEST_PERIOD: Final = 0.5
 """Seconds between two looks at what is overdue: a timeout ends by as much too late, by twice as much among many."""
 LOOKS: Final = 100
-"""Connections that are looked at in a row, so that requests never wait for thousands of looks."""
+LOOK: Final = 0.001
+BREATH: Final = 0.004
+"""Connections that are looked at in a row, at most; seconds that this may take; seconds until it goes on where it took
+longer. Thousands may be overdue at once, and to end one costs as much as a request, which must not wait for all."""
 NOBODY: Final = Networks()
 FAREWELL: Final = 5.0
 """Seconds that a client who is not wanted any longer has for the exchange it is in."""
@@ -188,14 +191,16 @@ class Site(Factory):
         if not self._unchecked:
             self._unchecked = list(self.channels)
             self._pause = self._period / max(1, ceil(len(self._unchecked) / LOOKS))
-        now = self.clock.seconds()
-        looked_at = self._unchecked[-LOOKS:]
-        del self._unchecked[-LOOKS:]
-        for channel in looked_at:
+        now, pause = self.clock.seconds(), self._pause
+        for _ in range(min(LOOKS, len(self._unchecked))):
+            channel = self._unchecked.pop()
             if channel in self.channels:
                 channel.check(now)
+            if self.clock.seconds() - now >= LOOK:
+                pause = BREATH
+                break
         if self.channels:
-            self._check_call = self.clock.callLater(self._pause, self._check)
+            self._check_call = self.clock.callLater(pause, self._check)
         else:
             self._check_call = None
             self._unchecked.clear()

@@ -12,6 +12,7 @@ from gateway.core import headers
 from gateway.core.errors import BadRequest, NotImplementedHere
 from gateway.core.headers import (
     HOP_BY_HOP,
+    OVERRIDES,
     SET_BY_GATEWAY,
     FieldName,
     check_transfer_encoding,
@@ -42,7 +43,7 @@ class FieldNameTests(SynchronousTestCase):
 
     def test_what_stops(self) -> None:
         """Fields of one connection, those the gateway writes, who the user is and other paths: in any spelling."""
-        others = (b"x-user-id", b"x-user-role", b"x-user-", b"x-original-url", b"x-rewrite-url", *CERTIFICATE)
+        others = (b"x-user-id", b"x-user-role", b"x-user-", *OVERRIDES, *CERTIFICATE)
         for name in (*HOP_BY_HOP, *SET_BY_GATEWAY, *others):
             for spelling in (name, name.upper(), name.title(), name.replace(b"-", b"_"), name.replace(b"-", b"_", 1)):
                 self.assertFalse(FieldName(spelling).passes, spelling)

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import errno
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from gateway.http.poller import TURN
+from gateway.http.poller import LEAST_FOR_LOSSES, TURN
 from gateway.http.transport import LEAST_READ, MOST_READ
 from tests.http.sockets import Connecting, Recorder, SocketsTestCase
+
+
+class Cutting(Recorder):
+    """Cuts another connection when its own ends."""
+
+    other: Any
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.other.connectionLost(Failure(ConnectionLost()))
 
 
 class Failing(Recorder):
@@ -54,6 +64,62 @@ class TurnTests(SocketsTestCase):
         self.reactor.turn()
         self.assertEqual([call for call, _, _ in self.calls], ["recv"] * 3 + ["send"] * 3)
         self.assertEqual([socket.sent for socket in sockets], [b"hello world"] * 3)
+
+    def test_many_that_end_at_once(self) -> None:
+        """They are told a few in a turn, in their order, so that the others do not wait for all of them."""
+        told: list[int] = []
+        reactor = self.reactor
+
+        class Slow(Recorder):
+            def __init__(self, number: int) -> None:
+                super().__init__()
+                self.number = number
+
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                told.append(self.number)
+                reactor.rightNow += LEAST_FOR_LOSSES / 2
+
+        for number in range(5):
+            self.accept(Slow(number))[0].eof = True
+        live, protocol, _ = self.accept()
+        live.incoming = b"hi"
+        self.poller.doRead()
+        self.assertEqual((told, protocol.events), ([0, 1], ["made", b"hi"]))
+        live.incoming = b"there"
+        self.poller.doRead()
+        self.assertEqual((told, protocol.events[-1]), ([0, 1, 2, 3], b"there"))
+        self.reactor.turn()
+        self.assertEqual(told, [0, 1, 2, 3, 4])
+
+    def test_one_that_ends_twice(self) -> None:
+        """Who is cut before it is told that it has ended hears that once."""
+        cutting = Cutting()
+        first, second = self.accept(cutting), self.accept()
+        cutting.other = second[2]
+        first[0].eof = second[0].eof = True
+        self.reactor.turn()
+        self.assertEqual(second[1].events, ["made", ConnectionLost])
+
+    def test_what_fails_when_it_is_told(self) -> None:
+        """It is logged, and the others are told all the same."""
+
+        class Failing(Recorder):
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                raise ValueError("lost")
+
+        first, second = self.accept(Failing()), self.accept()
+        first[0].eof = second[0].eof = True
+        self.reactor.turn()
+        self.assertEqual((len(self.flushLoggedErrors(ValueError)), second[1].events[-1]), (1, ConnectionDone))
+
+    def test_those_that_have_ended_when_the_reactor_stops(self) -> None:
+        """They are told why they ended, not that it stopped."""
+        socket, protocol, _ = self.accept()
+        socket.eof = True
+        with patch.object(self.poller, "_tell"):
+            self.poller.doRead()
+        self.poller.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(protocol.events, ["made", ConnectionDone])
 
     def test_the_end_of_a_turn(self) -> None:
         """What is to be done then comes after all reads and before all sends; what fails keeps nothing else from it."""

@@ -12,7 +12,7 @@ from twisted.web.resource import IResource, Resource
 
 from gateway.core.errors import Forbidden
 from gateway.http.patience import FRESH
-from gateway.http.site import Limits, Site
+from gateway.http.site import BREATH, LONGEST_PERIOD, LOOK, Limits, Site
 from tests.http.wire import ByHand, Echo, Gateway, SecureWire, Wire, ask, read_answers
 
 
@@ -201,6 +201,24 @@ class OverdueTests(SiteTestCase):
             ended.append(sum(client.ended != "" for client in clients))
         self.assertEqual(ended[-1], 250)
         self.assertLessEqual(max(after - before for before, after in pairwise(ended)), 100)
+
+    def test_what_takes_long_is_interrupted(self) -> None:
+        """To end a connection takes a while, in which requests wait: the next one is ended a little later."""
+        clock, looks = self.gateway.clock, []
+
+        class Overdue:
+            peer = ""
+
+            def check(self, now: float) -> None:
+                looks.append(now)
+                clock.rightNow += LOOK
+
+        for _ in range(3):
+            self.gateway.site.opened(Overdue())  # type: ignore[arg-type]
+        clock.advance(LONGEST_PERIOD)
+        self.assertEqual(len(looks), 1)
+        clock.advance(BREATH)
+        self.assertEqual(len(looks), 2)
 
 
 class EndTests(SiteTestCase):
