@@ -210,10 +210,10 @@ class Gateway(service.Service):
 
         :raises SystemExit: when an endpoint cannot be bound: better no gateway than a deaf one.
         """
+        if self._settings.server.admin:  # the first, so that where clients are served, operators are, too
+            self._listen(self._settings.server.admin, self._admin)
         for text in self._settings.server.listen:
             self._listen(text, self._site)
-        if self._settings.server.admin:
-            self._listen(self._settings.server.admin, self._admin)
         settle()
 
     def _listen(self, text: str, site: Site) -> None:
@@ -225,7 +225,7 @@ class Gateway(service.Service):
     def _listening(self, port: Any) -> None:
         if getattr(port, "transport", None) is tcp.Server:  # a UNIX socket's is another
             port.transport = self._poller.accept
-            prepare(port.socket, self._settings.server.send_timeout)
+            prepare(port.socket, 2 * self._settings.server.send_timeout)  # those that a site does not end before
         self._ports.append(port)
 
     def stopService(self) -> Deferred[Any]:

@@ -31,7 +31,7 @@ from gateway.guards.keys import MAX_AGE
 from gateway.http import site
 from gateway.http.poller import Poller
 from gateway.http.proxy_protocol import ProxyProtocolFactory
-from gateway.http.transport import BACKLOG
+from gateway.http.transport import BACKLOG, UNSENT
 from gateway.process import snapshot
 from gateway.process.alone import Alone
 from gateway.process.supervisor import Supervisor
@@ -239,9 +239,9 @@ class ListenTests(GatewayCase):
         return [factory for _, factory, *_ in self.reactor.tcpServers]
 
     def test_everywhere_it_should(self) -> None:
-        """At all endpoints, and for operators at another one."""
+        """At all endpoints, and before for operators at another one: where clients are served, they are, too."""
         self.start(server={"listen": ["tcp:3000", "tcp:3001:interface=10.0.0.1"]})
-        self.assertEqual(self.listening(), [(3000, ""), (3001, "10.0.0.1"), (9901, "127.0.0.1")])
+        self.assertEqual(self.listening(), [(9901, "127.0.0.1"), (3000, ""), (3001, "10.0.0.1")])
 
     def test_no_admin(self) -> None:
         """Not for operators where that is turned off."""
@@ -255,7 +255,7 @@ class ListenTests(GatewayCase):
             raise CannotListenError("", port, OSError("taken"))
 
         self.patch(self.reactor, "listenTCP", taken)
-        self.assertIn("tcp:3000", str(self.assertRaises(SystemExit, self.start)))
+        self.assertIn("tcp:9901", str(self.assertRaises(SystemExit, self.start)))
 
     def test_transports(self) -> None:
         """Connections by TCP send first; those of other kinds stay what they are."""
@@ -287,7 +287,8 @@ class ListenTests(GatewayCase):
         port.socket.listen.assert_called_once_with(BACKLOG)
         options = {call.args[:2]: call.args[2] for call in port.socket.setsockopt.call_args_list}
         self.assertEqual(options[socket.SOL_SOCKET, socket.SO_KEEPALIVE], 1)
-        self.assertEqual(options[socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT], 7000)
+        self.assertEqual(options[socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT], 14_000)
+        self.assertEqual(options[socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT], UNSENT)
 
     def test_tls(self) -> None:
         """A listener with certificates, behind proxies that say who the client is, reads them again as they change."""
@@ -297,7 +298,7 @@ class ListenTests(GatewayCase):
         file.write_bytes(Authority("ours").certificate("a"))
         listen = [f"haproxy:tls:{directory}:443", f"tls:{directory}:8443"]
         self.start(server={"workers": 0, "listen": listen, "trusted_proxies": ["10.0.0.1"]})
-        factory, other = self.factories()[:2]
+        factory, other = self.factories()[-2:]
         self.assertIsInstance(factory, ProxyProtocolFactory)
         self.assertIs(factory.inner.wrappedFactory, other.wrappedFactory)
         metrics = self.ask(port=9901, start="GET /metrics").decode()
@@ -319,7 +320,7 @@ class ListenTests(GatewayCase):
         authority.write_bytes(Authority("clients").pem)
         tls = {"client_auth": "optional", "ca_file": str(authority), "roles": {"machine": "service"}}
         self.start(server={"workers": 0, "listen": [f"tls:{directory}:443"]}, tls=tls)
-        self.assertIsNotNone(self.factories()[0].identify)
+        self.assertIsNotNone(self.factories()[-1].identify)
         self.gateway.stopService()
 
     def test_certificates_that_are_gone(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class Pace:
     """Looks at an amount that grows, once a period.
@@ -20,10 +22,12 @@ class Pace:
         self._since = now
         self._amount = amount
 
-    def kept(self, now: float, amount: int) -> bool:
-        """Whether enough has come in the period that is over; true as long as none is."""
+    def kept(self, now: float, amount: Callable[[], int]) -> bool:
+        """Whether enough has come in the period that is over; true as long as none is, and then nobody is asked.
+
+        :param amount: tells the bytes so far, which may take a system call.
+        """
         if now - self._since < self._period:
             return True
-        grown = amount - self._amount
-        self._since, self._amount = now, amount
-        return grown >= self._needed
+        before, self._amount, self._since = self._amount, amount(), now
+        return self._amount - before >= self._needed

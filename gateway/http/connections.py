@@ -54,6 +54,11 @@ class Connections:
         self._scanned = float("-inf")
         self._told = Seldom(clock, TELL_PERIOD)
 
+    @property
+    def room(self) -> float:
+        """For how many more there is room, as a part of all."""
+        return 1 - len(self.open) / self.most
+
     def admits(self, address: str) -> bool:
         """Whether a connection from ``address`` may be taken now."""
         address = normal(address)

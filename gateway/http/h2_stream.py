@@ -72,7 +72,7 @@ class H2Stream:
             said = dict(headers)
             method, target = said.get(b":method", b"")[:_TOLD], said.get(b":path", b"")[: limits.target]
             request = Request(self, method, target, VERSION, [], {}, frozenset())
-            request.failure = error
+            request.failure = error.with_traceback(None)  # whose frames know the request
         request.body_complete = complete
         request.received = self._since
         self.request = request
@@ -134,7 +134,7 @@ class H2Stream:
                 self._connection.reset(self, ErrorCodes.NO_ERROR)
                 self._acknowledge()
         elif self._queued and not keeps_up(
-            self, request.sent - self._queued, limits.send_timeout, limits.min_rate, now
+            self, lambda: request.sent - self._queued, limits.send_timeout, limits.min_rate, now
         ):
             self.abort()  # the client opens its window no more, or by too little
         elif not request.finished:

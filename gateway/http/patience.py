@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.core.errors import RequestTimeout
@@ -35,8 +36,8 @@ def check(channel: HTTPChannel, now: float) -> None:
         return
     current = channel._current
     if channel.output_full or channel._closing:
-        taken = -unsent(channel.transport)  # as long as nothing more is written, which only this can tell
-        if not keeps_up(channel, taken, limits.send_timeout, limits.min_rate, now):
+        # As long as nothing more is written, only this can tell what the client takes.
+        if not keeps_up(channel, lambda: -unsent(channel.transport), limits.send_timeout, limits.min_rate, now):
             channel.abort()
             return
     elif current is not None and current.relay is not None:
@@ -59,16 +60,16 @@ def check(channel: HTTPChannel, now: float) -> None:
 
 def sends(request: Request, limits: Limits, now: float) -> bool:
     """Whether a body comes at the least rate."""
-    return keeps_up(request, request.body_received, limits.body_timeout, limits.min_rate, now)
+    return keeps_up(request, lambda: request.body_received, limits.body_timeout, limits.min_rate, now)
 
 
-def keeps_up(peer: Paced, amount: int, period: float, rate: float, now: float) -> bool:
+def keeps_up(peer: Paced, amount: Callable[[], int], period: float, rate: float, now: float) -> bool:
     """Whether an amount that a slow peer makes grow does so at the least rate; its ``pace`` remembers it meanwhile.
 
-    :param amount: bytes.
+    :param amount: tells the bytes; asked once a period, as that may take a system call.
     :param period: seconds that the rate is looked at over.
     :param rate: bytes a second.
     """
     if peer.pace is None:
-        peer.pace = Pace(period, rate, now, amount)
+        peer.pace = Pace(period, rate, now, amount())
     return peer.pace.kept(now, amount)

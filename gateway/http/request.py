@@ -199,7 +199,7 @@ class Request(server.Request):
 
     def fail(self, error: GatewayError) -> None:
         """Its body broke a rule: refuse it, and let no upstream take for complete what came."""
-        self.failure = error
+        self.failure = error.with_traceback(None)  # whose frames know the request
         self.keep_alive = False
         if self.relay is not None:
             self.relay.client_gone()

@@ -54,9 +54,12 @@ LONGEST_PERIOD: Final = 0.5
 """Seconds between two looks at what is overdue: a timeout ends by as much too late, by twice as much among many."""
 LOOKS: Final = 100
 LOOK: Final = 0.001
-BREATH: Final = 0.004
-"""Connections that are looked at in a row, at most; seconds that this may take; seconds until it goes on where it took
-longer. Thousands may be overdue at once, and to end one costs as much as a request, which must not wait for all."""
+"""Connections that are looked at in a row, at most, and seconds that this may take."""
+LEAST_BREATH: Final = 0.004
+BREATH: Final = 0.08
+"""Seconds until it goes on where it took longer: the more, the more room for connections there is. Thousands may be
+overdue at once. To end one costs as much as a request, and its client may be back at once, which costs more: the others
+must not wait for all that, as long as nobody is turned away for want of room."""
 NOBODY: Final = Networks()
 FAREWELL: Final = 5.0
 """Seconds that a client who is not wanted any longer has for the exchange it is in."""
@@ -197,7 +200,7 @@ class Site(Factory):
             if channel in self.channels:
                 channel.check(now)
             if self.clock.seconds() - now >= LOOK:
-                pause = BREATH
+                pause = max(BREATH * self.connections.room, LEAST_BREATH)
                 break
         if self.channels:
             self._check_call = self.clock.callLater(pause, self._check)

@@ -27,6 +27,10 @@ BACKLOG: Final = 4096
 """Connections that may wait to be accepted, and as many as net.core.somaxconn allows: beyond that a client waits 1 s.
 Twisted's own 50 are gone in a turn of the reactor."""
 
+UNSENT: Final = 128 * 1024
+"""Bytes that the kernel keeps of what it cannot send yet, for each client: left alone it keeps megabytes for one that
+takes nothing. What is on its way to one that takes it is not limited by this (tcp(7), TCP_NOTSENT_LOWAT)."""
+
 KEEP_ALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 """A silent peer is probed after 60 s, and every 10 s from then on."""
 
@@ -136,6 +140,7 @@ def prepare(listening: socket.socket, unanswered: float) -> None:
     for option, value in KEEP_ALIVE.items():
         listening.setsockopt(socket.IPPROTO_TCP, option, value)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unanswered * 1000))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
 
 def quiet(transport: Any) -> bool:
@@ -176,3 +181,8 @@ class Connector(tcp.Connector):
 
     def _makeTransport(self) -> ClientTransport:
         return ClientTransport(self.host, self.port, self.bindAddress, self, self.reactor)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See ``IConnector``; the transport, which knows this, is let go."""
+        self.transport = None
+        super().connectionLost(reason)

@@ -133,7 +133,7 @@ class Bridges:
             self._slow.stop(side)
 
     def _look(self, side: Side) -> None:
-        if self._paces[side].kept(self.clock.seconds(), -unsent(side.transport)):
+        if self._paces[side].kept(self.clock.seconds(), lambda: -unsent(side.transport)):
             self._slow.start(side)
         else:
             side.abort()

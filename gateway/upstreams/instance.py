@@ -306,11 +306,13 @@ class _Attempt:
 
     def _stop(self, _: object = None) -> None:
         """Give up; what the connector says of that is no news."""
+        connector = self._connector
         self._end()
-        if self._connector is not None:
-            self._connector.disconnect()
+        if connector is not None:
+            connector.disconnect()
 
     def _end(self) -> None:
         self._over = True
+        self._connector = None  # which knows this by its factory
         if self._timer.active():
             self._timer.cancel()

@@ -714,7 +714,8 @@ class MemoryTests(SynchronousTestCase):
     def setUp(self) -> None:
         gc.disable()
         self.addCleanup(gc.enable)
-        self.site = Gateway(Limits()).site
+        self.gateway = Gateway(Limits())
+        self.site = self.gateway.site
 
     def channel(self) -> tuple[HTTPChannel, StringTransport]:
         """A connection that has been read from."""
@@ -728,6 +729,17 @@ class MemoryTests(SynchronousTestCase):
         channel, transport = self.channel()
         transport.unregisterProducer()
         channel.connectionLost(Failure(ConnectionDone()))
+        known = ref(channel)
+        del channel, transport
+        self.assertIsNone(known())
+
+    def test_refused(self) -> None:
+        """A client has sent what is no request, and left."""
+        channel, transport = self.channel()
+        channel.dataReceived(b"Host: a\r\nHost: b\r\n\r\n")
+        self.assertIn(b" 400 ", transport.value())
+        channel.connectionLost(Failure(ConnectionDone()))
+        self.gateway.recorded.clear()
         known = ref(channel)
         del channel, transport
         self.assertIsNone(known())

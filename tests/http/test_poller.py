@@ -259,7 +259,7 @@ class ConnectTests(SocketsTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.factory = Connecting()
-        self.poller.connectTCP("192.0.2.7", 3001, self.factory, 5.0)
+        self.connector = self.poller.connectTCP("192.0.2.7", 3001, self.factory, 5.0)
         self.reactor.turn()
         self.made = self.sockets[10]
 
@@ -273,6 +273,14 @@ class ConnectTests(SocketsTestCase):
         self.made.incoming = b"hi"
         self.reactor.turn()
         self.assertEqual((self.made.sent, protocol.events), (b"hello", ["made", b"hi"]))
+
+    def test_lost(self) -> None:
+        """What was made for it is let go, and does not wait until garbage is collected."""
+        self.made.connecting = False
+        self.reactor.turn()
+        self.made.eof = True
+        self.reactor.turn()
+        self.assertEqual((self.factory.made[0].events[-1], self.connector.transport), (ConnectionDone, None))
 
     def test_refused(self) -> None:
         """The factory is told."""

@@ -12,7 +12,7 @@ from twisted.web.resource import IResource, Resource
 
 from gateway.core.errors import Forbidden
 from gateway.http.patience import FRESH
-from gateway.http.site import BREATH, LONGEST_PERIOD, LOOK, Limits, Site
+from gateway.http.site import BREATH, LEAST_BREATH, LONGEST_PERIOD, LOOK, Limits, Site
 from tests.http.wire import ByHand, Echo, Gateway, SecureWire, Wire, ask, read_answers
 
 
@@ -204,6 +204,22 @@ class OverdueTests(SiteTestCase):
 
     def test_what_takes_long_is_interrupted(self) -> None:
         """To end a connection takes a while, in which requests wait: the next one is ended a little later."""
+        looks = self.overdue()
+        self.gateway.clock.advance(LONGEST_PERIOD)
+        self.assertEqual(len(looks), 1)
+        self.gateway.clock.advance(BREATH)
+        self.assertEqual(len(looks), 2)
+
+    def test_where_there_is_no_room(self) -> None:
+        """They are ended sooner when no more are taken."""
+        self.gateway.site.connections.most = 3
+        looks = self.overdue()
+        self.gateway.clock.advance(LONGEST_PERIOD)
+        self.gateway.clock.advance(LEAST_BREATH)
+        self.assertEqual(len(looks), 2)
+
+    def overdue(self) -> list[float]:
+        """When each of three was looked at, which takes long."""
         clock, looks = self.gateway.clock, []
 
         class Overdue:
@@ -215,10 +231,7 @@ class OverdueTests(SiteTestCase):
 
         for _ in range(3):
             self.gateway.site.opened(Overdue())  # type: ignore[arg-type]
-        clock.advance(LONGEST_PERIOD)
-        self.assertEqual(len(looks), 1)
-        clock.advance(BREATH)
-        self.assertEqual(len(looks), 2)
+        return looks
 
 
 class EndTests(SiteTestCase):

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.client import Client
 from tests.integration.origin import OK, Origin
-from tests.integration.processes import Process, answers, free_port, start_gateway, wait_for
+from tests.integration.processes import Process, free_port, start_gateway, wait_for
 
 MANY = 200
 LARGE = 4 * 1024 * 1024
@@ -84,7 +84,6 @@ def start(case: SynchronousTestCase, limits: str) -> Gateway:
     origin, port, admin = Origin(), free_port(), free_port()
     process = start_gateway(CONFIG.format(port=port, admin=admin, origin=origin.port, limits=limits), port)
     case.addCleanup(process.stop)
-    wait_for(lambda: answers(admin), "the admin port")
     return waiting(Gateway(process, admin, origin))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 from cryptography.x509 import load_pem_x509_certificate
 from OpenSSL import SSL
@@ -184,6 +186,17 @@ class ConnectTests(InstanceCase):
             self.assertIs(self.successResultOf(done), transport.protocol)
         self.assertEqual(self.resolver.asked, [])
         self.nothing_waits()
+
+    def test_over(self) -> None:
+        """What an attempt needed is let go with it, and does not wait until garbage is collected."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.make().connect(3)
+        attempt = self.network.attempts.pop()
+        attempt.accepted()
+        known = ref(attempt)
+        del attempt
+        self.assertIsNone(known())
 
     def test_name(self) -> None:
         """A name is looked up, and its addresses are tried in their order until one takes the connection."""
