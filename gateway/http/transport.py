@@ -28,8 +28,11 @@ BACKLOG: Final = 4096
 Twisted's own 50 are gone in a turn of the reactor."""
 
 UNSENT: Final = 128 * 1024
-"""Bytes that the kernel keeps of what it cannot send yet, for each client: left alone it keeps megabytes for one that
-takes nothing. What is on its way to one that takes it is not limited by this (tcp(7), TCP_NOTSENT_LOWAT)."""
+"""Bytes that the kernel keeps of what it cannot send yet, for a client that was not seen to take much: left alone it
+keeps megabytes for one that takes nothing. What is on its way is not limited by this (tcp(7), TCP_NOTSENT_LOWAT)."""
+TAKEN: Final = 8
+"""How often a client has to have made room, each time for half of that at least, until it gets all that others do: a
+download takes a third longer by small pieces."""
 
 KEEP_ALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 """A silent peer is probed after 60 s, and every 10 s from then on."""
@@ -101,7 +104,9 @@ class _Transport(tcp.Connection):
     def doWrite(self) -> Any:
         """Send what the socket takes, and wait for room for the rest; returns why the connection is lost, or None."""
         pieces = self._tempDataBuffer
-        if self.dataBuffer or not pieces:
+        if self.dataBuffer:
+            return self._send_rest()
+        if not pieces:
             return super().doWrite()
         try:
             sent = self.socket.send(pieces[0]) if len(pieces) == 1 else self.socket.sendmsg(pieces[:GATHERED])
@@ -121,6 +126,10 @@ class _Transport(tcp.Connection):
         self._maybePauseProducer()
         self.reactor.wait_for_room(self)
         return None
+
+    def _send_rest(self) -> Any:
+        """Send what there was no room for before, like :meth:`doWrite`."""
+        return super().doWrite()
 
     def connectionLost(self, reason: Failure) -> None:
         """See ``IFileDescriptor``; what was not sent is let go, as others may know the transport for a while yet."""
@@ -170,6 +179,14 @@ def _innermost(transport: Any) -> Any:
 
 class ServerTransport(_Transport, tcp.Server):
     """An accepted connection."""
+
+    _takes = 0  # how often there was room after there had been none
+
+    def _send_rest(self) -> Any:
+        self._takes += 1
+        if self._takes == TAKEN:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 0)  # as the system has it
+        return super()._send_rest()
 
 
 class ClientTransport(_Transport, tcp.Client):

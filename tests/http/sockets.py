@@ -86,7 +86,8 @@ class Socket:
         return -1 if self.closed else self._number
 
     def setsockopt(self, level: int, option: int, value: Any) -> None:
-        """An aborted connection asks for a reset."""
+        """An aborted connection asks for a reset, one that takes much for room in the kernel."""
+        self._calls.append(("setsockopt", self._number, option))
 
     def shutdown(self, how: int) -> None:
         if how == SHUT_WR:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from socket import TCP_NOTSENT_LOWAT
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Factory
@@ -11,7 +12,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
 from gateway.http import transport
-from gateway.http.transport import GATHERED, LEAST_READ, MOST_READ, quiet, unsent
+from gateway.http.transport import GATHERED, LEAST_READ, MOST_READ, TAKEN, quiet, unsent
 from tests.http.sockets import Recorder, SocketsTestCase
 
 
@@ -110,6 +111,18 @@ class WritingTests(SocketsTestCase):
         for _ in range(3):
             self.reactor.turn()
         self.assertEqual(socket.sent, b"".join(pieces))
+
+    def test_a_client_that_takes_much(self) -> None:
+        """The kernel keeps little for it until it has made room often."""
+        socket, _, transport = self.accept()
+        socket.room = 0
+        transport.write(bytes(TAKEN))
+        for _ in range(TAKEN):
+            self.assertNotIn((10, TCP_NOTSENT_LOWAT), self.asked("setsockopt"))
+            self.reactor.turn()
+            socket.room = 1
+        self.reactor.turn()
+        self.assertEqual(self.asked("setsockopt").count((10, TCP_NOTSENT_LOWAT)), 1)
 
     def test_a_socket_that_takes_a_part(self) -> None:
         """The rest follows when there is room, and nothing overtakes it."""
