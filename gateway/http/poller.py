@@ -1,9 +1,10 @@
-"""The sockets of clients and instances behind one entry of the reactor: all that can be read is read, and what that
-leads to is sent at the end of the turn.
+"""The sockets of clients and instances, apart from the reactor's: all that can be read is read, and what that leads to
+is sent at the end of the turn.
 
-Two things make it fast. The reactor's own bookkeeping for each event is paid once a turn. And a send to a peer that
-sleeps wakes it, which costs more than the send: when all sends of a turn follow each other, the first one wakes it and
-the others find it awake; several writes to one socket leave in one call besides.
+Three things make it fast. The reactor's own bookkeeping for each event is for its own descriptors alone. A turn waits
+once, for these sockets and, as one of them, for the reactor's epoll. And a send to a peer that sleeps wakes it, which
+costs more than the send: when all sends of a turn follow each other, the first one wakes it and the others find it
+awake; several writes to one socket leave in one call besides.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from typing import TYPE_CHECKING, Any, Final
 
+from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.logger import Logger
@@ -35,13 +37,34 @@ LEAST_FOR_LOSSES: Final = 0.0005
 most. Thousands may end at once, and each costs as much as a request: the others must not wait for all of them."""
 
 
+class _Others:
+    """The descriptors of the reactor itself, as one more that may be read from: its own turn looks after them."""
+
+    connected = True
+    _log = Logger()
+
+    def __init__(self, reactor: EPollReactor) -> None:
+        self._turn: Callable[[float], None] = reactor.doIteration
+        self.fileno: Callable[[], int] = reactor._poller.fileno
+
+    def doRead(self) -> None:
+        try:
+            self._turn(0)
+        except Exception:  # which must not take them out of all turns to come
+            self._log.failure("The reactor's own turn failed")
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor has stopped, and knows it."""
+
+
 @implementer(IReadDescriptor)
 class Poller:
-    """A reactor to the transports of :mod:`gateway.http.transport`, and one descriptor to the real one.
+    """A reactor to the transports of :mod:`gateway.http.transport`; the real one waits by it.
 
-    What it does not do itself it leaves to the reactor, so it can stand for that wherever connections are made.
+    What it does not do itself it leaves to the reactor, so it can stand for that wherever connections are made. A
+    reactor that is not Twisted's for epoll(7), or has another Poller already, has this as one of its descriptors.
 
-    :param reactor: the real one.
+    :param reactor: the real one, or what stands for it.
     :ivar share: bytes that each transport may read in this turn.
     """
 
@@ -62,14 +85,26 @@ class Poller:
         self.share = MOST_READ
         self._send_call: IDelayedCall | None = None
         directlyProvides(self, directlyProvidedBy(self) + providedBy(reactor))
-        reactor.addReader(self)
+        loop: Any = getattr(getattr(reactor, "doIteration", None), "__self__", None)
+        self._joined = loop if isinstance(loop, EPollReactor) else None
+        if self._joined is None:
+            reactor.addReader(self)
+        else:
+            self._others = _Others(self._joined)
+            self._joined.doIteration = self._iterate  # type: ignore[method-assign]
+            self._stopping = reactor.addSystemEventTrigger("during", "shutdown", self._stopped)
+            self.addReader(self._others)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
 
     def close(self) -> None:
         """Leave the reactor."""
-        self._reactor.removeReader(self)
+        if self._joined is None:
+            self._reactor.removeReader(self)
+        else:
+            del self._joined.doIteration
+            self._reactor.removeSystemEventTrigger(self._stopping)
         self._epoll.close()
 
     # -- making connections ---------------------------------------------------------------------------------------
@@ -97,12 +132,24 @@ class Poller:
 
     # -- what the reactor calls -----------------------------------------------------------------------------------
 
+    def _iterate(self, timeout: float | None) -> None:
+        """A turn of the reactor's loop: wait for the first event.
+
+        :param timeout: seconds; None for as long as it takes.
+        """
+        ready = self._epoll.poll(timeout, EVENTS)
+        if ready:
+            self._turn(ready)
+
     def doRead(self) -> None:
-        """Some sockets are ready."""
+        """Some sockets are ready, says a reactor that waited by itself."""
+        self._turn(self._epoll.poll(0, EVENTS))
+
+    def _turn(self, ready: list[tuple[int, int]]) -> None:
         self._in_turn = True
         began = self.seconds()
         try:
-            self._read()
+            self._read(ready)
             if self._losses:
                 self._tell(self.seconds() - began)
             if self._ends:
@@ -112,9 +159,8 @@ class Poller:
         if self._written:
             self._send()
 
-    def _read(self) -> None:
+    def _read(self, ready: list[tuple[int, int]]) -> None:
         transports = self._transports
-        ready = self._epoll.poll(0, EVENTS)
         self.share = max(TURN // max(len(ready), 1), LEAST_READ)
         for descriptor, event in ready:
             transport = transports.get(descriptor)
@@ -148,6 +194,10 @@ class Poller:
             self.removeReader(transport)
             self.removeWriter(transport)
             transport.connectionLost(reason)
+
+    def _stopped(self) -> None:
+        self.connectionLost(Failure(ConnectionLost()))
+        self.addReader(self._others)  # the loop goes on until all that stops has stopped
 
     # -- what transports call -------------------------------------------------------------------------------------
 

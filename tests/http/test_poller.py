@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import socket as kernel
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
+from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.http.poller import LEAST_FOR_LOSSES, TURN
+from gateway.http.poller import LEAST_FOR_LOSSES, TURN, Poller
 from gateway.http.transport import LEAST_READ, MOST_READ
 from tests.http.sockets import Connecting, Recorder, SocketsTestCase
 
@@ -328,3 +331,71 @@ class PollerTests(SocketsTestCase):
         transport.pauseProducing()
         transport.pauseProducing()
         self.assertEqual(self.epoll.registered, {})
+
+
+class JoinedTests(SynchronousTestCase):
+    """A real reactor, whose loop waits by the poller."""
+
+    def setUp(self) -> None:
+        self.reactor = EPollReactor()
+        self.poller = Poller(self.reactor)
+
+    def pair(self) -> tuple[kernel.socket, kernel.socket]:
+        """Two connected sockets."""
+        ends = kernel.socketpair()
+        for end in ends:
+            end.setblocking(False)
+            self.addCleanup(end.close)
+        return ends
+
+    def accept(self, poller: Poller) -> tuple[kernel.socket, Recorder]:
+        """The client's end, and the protocol of the other."""
+        ours, theirs = self.pair()
+        protocol = Recorder(b"answer")
+        protocol.makeConnection(poller.accept(ours, protocol, ("192.0.2.1", 4000), None, 1, None))
+        return theirs, protocol
+
+    def test_connections(self) -> None:
+        """What comes is read and answered in one turn of the loop."""
+        client, protocol = self.accept(self.poller)
+        client.send(b"hello")
+        self.reactor.doIteration(0)
+        self.assertEqual((protocol.events, client.recv(100)), (["made", b"hello"], b"answer"))
+
+    def test_the_reactors_own(self) -> None:
+        """Its descriptors are served in the same turn."""
+        ours, theirs = self.pair()
+        reader = Mock(fileno=ours.fileno, doRead=lambda: ours.recv(100) and None)
+        self.reactor.addReader(reader)
+        theirs.send(b"hello")
+        self.reactor.doIteration(0)
+        self.assertRaises(BlockingIOError, ours.recv, 100)
+
+    def test_own_turn_fails(self) -> None:
+        """That is logged, and the next turn is as any."""
+        self.poller.close()
+        with patch.object(EPollReactor, "doIteration", autospec=True, side_effect=[ValueError("once"), None]) as turn:
+            self.poller = Poller(self.reactor)
+            self.reactor.wakeUp()
+            self.reactor.doIteration(0)
+            self.reactor.doIteration(0)
+        self.assertEqual((turn.call_count, len(self.flushLoggedErrors(ValueError))), (2, 1))
+
+    def test_closing(self) -> None:
+        """The loop waits by itself again."""
+        self.poller.close()
+        self.assertNotIn("doIteration", vars(self.reactor))
+
+    def test_another_one(self) -> None:
+        """It is a descriptor of the reactor's, and works as well."""
+        client, protocol = self.accept(Poller(self.reactor))
+        client.send(b"hello")
+        self.reactor.doIteration(0)
+        self.assertEqual((protocol.events, client.recv(100)), (["made", b"hello"], b"answer"))
+
+    def test_the_reactor_stops(self) -> None:
+        """Everybody is told."""
+        _, protocol = self.accept(self.poller)
+        self.reactor.fireSystemEvent("shutdown")
+        self.assertEqual(protocol.events, ["made", ConnectionLost])
+        self.reactor.doIteration(0)
