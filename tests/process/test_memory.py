@@ -46,4 +46,4 @@ class SettlingTests(SynchronousTestCase):
         self.patch(memory, "gc", collector)  # a collection takes longer than a test
         self.patch(ctypes, "CDLL", Mock(return_value=object()))
         memory.settle()
-        self.assertEqual([call[0] for call in collector.method_calls], ["collect", "freeze", "set_threshold"])
+        self.assertEqual([call[0] for call in collector.method_calls], ["collect", "freeze", "set_threshold", "enable"])
