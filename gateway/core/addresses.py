@@ -25,12 +25,9 @@ class Networks:
     def __init__(self, networks: Iterable[Network] = ()) -> None:
         self._prefixes: dict[tuple[int, int], set[int]] = {}  # (version, bits after the prefix) -> prefixes
         for network in networks:
-            version, length, first = network.version, network.prefixlen, int(network.network_address)
-            mapped = getattr(network.network_address, "ipv4_mapped", None)
-            if mapped is not None and length >= _MAPPED_PREFIX:
-                version, length, first = 4, length - _MAPPED_PREFIX, int(mapped)
-            rest = (32 if version == 4 else 128) - length
-            self._prefixes.setdefault((version, rest), set()).add(first >> rest)
+            network = unmapped(network)
+            rest = network.max_prefixlen - network.prefixlen
+            self._prefixes.setdefault((network.version, rest), set()).add(int(network.network_address) >> rest)
         self._remembered = lru_cache(_REMEMBERED)(self._look_up)
 
     def __bool__(self) -> bool:
@@ -57,6 +54,14 @@ def _parse(address: str) -> IPv4Address | IPv6Address | None:
         return None
     mapped = getattr(parsed, "ipv4_mapped", None)
     return parsed if mapped is None else mapped
+
+
+def unmapped(network: Network) -> Network:
+    """The network of IPv4 addresses that one of IPv4-mapped IPv6 addresses is; any other as it is."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED_PREFIX:
+        return network
+    return IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX))
 
 
 @lru_cache(_REMEMBERED)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 from typing import Final, Literal, NamedTuple
 
-from gateway.core.addresses import Network, Networks, bucket, enclosing
+from gateway.core.addresses import Network, Networks, bucket, enclosing, unmapped
 
 Refusal = Literal["401", "403", "429", "malformed", "upstream_401", "upstream_403"]
 """The kinds of refusals: by the gateway itself, malformed requests, and by an upstream."""
@@ -87,7 +87,7 @@ def ban_prefix(text: str, ipv6_prefix: int) -> str:
     """
     if "/" not in text:
         return _spelled(ip_network(bucket(text, ipv6_prefix)))
-    network = ip_network(text)
+    network = unmapped(ip_network(text))
     least = 8 if network.version == 4 else 16
     if network.prefixlen < least:
         raise ValueError(f"a network as wide as {network} is not banned; /{least} is the widest")

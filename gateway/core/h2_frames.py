@@ -16,7 +16,7 @@ ENHANCE_YOUR_CALM: Final = 11
 _HEAD: Final = 9
 _DATA, _HEADERS, _SETTINGS, _CONTINUATION = 0, 1, 4, 9
 _END_STREAM, _END_HEADERS, _PADDED = 1, 4, 8
-_SETTINGS_BYTES: Final = 64  # ten settings cost as much as a frame
+_SETTINGS_BYTES: Final = 64  # each ten settings beyond the first ten cost as much as a frame
 
 
 class Allowance:

@@ -18,6 +18,7 @@ _TO_ESCAPE = re.compile(rb"[^\w.~!$&'()*+,;=:@/%-]", re.ASCII)
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f\\]")
 _SEPARATORS = re.compile(rb"(?:/|%2F|%5C)+")
 _PARAMETERS = re.compile(rb"(?:;|%3B)[^/]*")
+_DOTS_WITH_PARAMETERS = (b".;", b"..;", b".%3B", b"..%3B")  # some decode them first, and cut them off then
 _HIDDEN_SEPARATORS = (b"%2F", b"%5C", b"%00")
 _HIDDEN_DOTS = re.compile(rb"%00|(?:/|%2F|%5C)\.\.?(?:%2F|%5C)|(?:%2F|%5C)\.\.?(?:/|$)")
 """Dot segments that appear once an upstream decodes separators, and a NUL, which may end a path there."""
@@ -80,7 +81,7 @@ def normalize(path: bytes) -> bytes:
     kept: list[bytes] = []
     segments = path.split(b"/")[1:]
     for segment in segments:
-        if segment.startswith((b".;", b"..;")):
+        if segment.startswith(_DOTS_WITH_PARAMETERS):
             raise BadRequest("A dot segment cannot have parameters")
         if segment == b"..":
             if kept:

@@ -33,9 +33,9 @@ class NetworksTests(SynchronousTestCase):
     def test_members(self) -> None:
         """Addresses of both families are found in their networks, and only there."""
         self.assertTrue(PRIVATE)
-        for address in ("10.0.0.0", "10.255.255.255", "192.0.2.7", "fd00::1", "FD12:0::9"):
+        for address in ("10.0.0.0", "10.255.255.255", "192.0.2.7", "fd00::1", "FD12:0::9", "fdff::"):
             self.assertIn(address, PRIVATE)
-        for address in ("11.0.0.0", "9.255.255.255", "192.0.2.8", "fe80::1", "::", "::10.0.0.1"):
+        for address in ("11.0.0.0", "9.255.255.255", "192.0.2.8", "fc00::1", "fe80::1", "::", "::10.0.0.1"):
             self.assertNotIn(address, PRIVATE)
 
     def test_everything(self) -> None:
@@ -55,6 +55,7 @@ class NetworksTests(SynchronousTestCase):
         self.assertIn("10.1.2.3", mapped)
         self.assertIn("10.200.2.3", mapped)
         self.assertNotIn("11.0.0.0", mapped)
+        self.assertIn("10.1.2.3", Networks([ip_network("::ffff:10.1.2.3/128")]))
         self.assertIn("255.1.2.3", Networks([ip_network("::ffff:0:0/96")]))
         self.assertNotIn("10.1.2.3", Networks([ip_network("::/64")]))
 
@@ -130,6 +131,7 @@ class ClientAddressTests(SynchronousTestCase):
         for bad in (
             b"", b"unknown", b"_hidden", b"198.51.100", b"198.51.100.1:", b"198.51.100.1:x", b"198.51.100.1:123456",
             b"[2001:db8::1", b"[2001:db8::1]x", b"[2001:db8::1]:x", b"[198.51.100.1]", b"2001:db8::1%eth0",
+            b"[2001:db8::1]x80", b"[2001:db8::1].80",
             b"\xff", b"\xb2.1.1.1", b"198.51.100.1:\xb2", b'"198.51.100.1"', b"1" * 65, b"010.0.0.1",
         ):  # fmt: skip
             self.assertEqual(self.client(b"198.51.100.1, " + bad + b", 10.0.0.3"), "10.0.0.3", bad)

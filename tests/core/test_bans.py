@@ -86,6 +86,12 @@ class BanPrefixTests(SynchronousTestCase):
         self.assertEqual(ban_prefix("192.0.2.1/32", 56), "192.0.2.1")
         self.assertEqual(ban_prefix("2001:DB8::/32", 56), "2001:db8::/32")
 
+    def test_mapped(self) -> None:
+        """IPv4 addresses in an IPv6 spelling are IPv4 addresses, alone and as a network."""
+        for text, network in (("::ffff:192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.0/120", "192.0.2.0/24")):
+            self.assertEqual(ban_prefix(text, 56), network)
+        self.assertRaises(ValueError, ban_prefix, "::ffff:0.0.0.0/96", 56)
+
     def test_the_widest(self) -> None:
         """A /8 of IPv4 and a /16 of IPv6 may be meant; what is wider is a slip."""
         self.assertEqual([ban_prefix(text, 56) for text in ("10.0.0.0/8", "2001::/16")], ["10.0.0.0/8", "2001::/16"])
@@ -143,10 +149,21 @@ class BanListTests(SynchronousTestCase):
         self.assertFalse(self.banned("192.0.2.1"))
         self.assertTrue(self.banned("203.0.113.1"))
 
+    def test_two_addresses(self) -> None:
+        """A network of two addresses is no address."""
+        self.bans.put("192.0.2.2/31", BAN)
+        self.assertEqual([self.banned(f"192.0.2.{number}") for number in (1, 2, 3, 4)], [False, True, True, False])
+
+    def test_nothing_to_lift(self) -> None:
+        """A ban that is lifted twice, or never was, takes no other of its size with it."""
+        self.bans.put("203.0.113.0/24", BAN)
+        self.bans.remove("192.0.2.0/24")
+        self.assertTrue(self.banned("203.0.113.1"))
+
     def test_end(self) -> None:
         """A ban ends by itself; a wider one that has not ended still holds."""
         self.bans.put("192.0.2.1", BAN)
-        self.assertFalse(self.banned("192.0.2.1", NOW + 60))
+        self.assertEqual([self.banned("192.0.2.1", NOW + after) for after in (59, 60, 61)], [True, False, False])
         self.bans.put("192.0.2.0/24", Ban(NOW, None, "", 0))
         self.assertTrue(self.banned("192.0.2.1", NOW + 60))
 
@@ -156,6 +173,7 @@ class BanListTests(SynchronousTestCase):
         self.bans.put("192.0.2.2", Ban(NOW, None, "", 0))
         self.bans.sweep(NOW + 60)
         self.assertEqual(len(self.bans), 1)
+        self.assertTrue(self.banned("192.0.2.2", NOW + 60))
 
     def test_exempt(self) -> None:
         """Who is exempt is not kept out, whatever is banned."""

@@ -123,6 +123,12 @@ class ClientTests(SynchronousTestCase):
         """A name that could break out of a log line or a header names nobody."""
         self.assertIsNone(self.claims(AUTHORITY.certificate("machine\r\nX-User-Role: admin", uri="x:y"), "cn"))
 
+    def test_longest_name(self) -> None:
+        """255 characters are a name, more are none."""
+        for length, name in ((255, True), (256, False), (300, False)):
+            claims = self.claims(AUTHORITY.certificate("machine", uri="x:".ljust(length, "y")), "san-uri")
+            self.assertIs(claims is not None, name, length)
+
     def test_unit(self) -> None:
         """Where the configuration says so, the unit is the role of who is not listed."""
         other, machine = (AUTHORITY.certificate(name, unit="reader") for name in ("other", "machine"))

@@ -37,6 +37,11 @@ class AllowanceTests(SynchronousTestCase):
             [True, False, True, False],
         )
 
+    def test_parts_of_seconds(self) -> None:
+        """Half a second counts as half."""
+        allowance = Allowance(1, 2, 0.25)
+        self.assertEqual([allowance.take(1, now) for now in (0.25, 0.75, 1.0)], [True, True, False])
+
     def test_clock_set_back(self) -> None:
         """A clock that jumps back takes nothing away."""
         allowance = Allowance(2, 1, 100)
@@ -47,6 +52,13 @@ class AllowanceTests(SynchronousTestCase):
         allowance = Allowance(2, 0, 0)
         allowance.take(2, 0)
         allowance.earn(100)
+        self.assertEqual([allowance.take(2, 0), allowance.take(1, 0)], [True, False])
+
+    def test_earn_little(self) -> None:
+        """What is earned is added to what is left."""
+        allowance = Allowance(3, 0, 0)
+        allowance.take(2, 0)
+        allowance.earn(1)
         self.assertEqual([allowance.take(2, 0), allowance.take(1, 0)], [True, False])
 
 
@@ -71,18 +83,23 @@ class FrameMeterTests(SynchronousTestCase):
         self.assertEqual(self.allowed(frame(HEADERS, 50, 4) + frame(DATA, 1000) + frame(DATA, 0, 1)), 50)
 
     def test_control_frames(self) -> None:
-        """Frames of any other kind cost one each, those nobody knows too."""
-        for kind in (PRIORITY, RESET, SETTINGS, PING, WINDOW_UPDATE, 0x77):
-            self.assertEqual(self.allowed(frame(kind, 4)), 10, kind)
+        """Frames of any other kind cost one each, however large, those nobody knows too."""
+        for kind in (PRIORITY, RESET, PING, WINDOW_UPDATE, 0x77):
+            self.assertEqual([self.allowed(frame(kind, length)) for length in (4, 1000)], [10, 10], kind)
 
     def test_empty_data(self) -> None:
         """DATA that carries nothing costs, with padding too, but not where it ends a body."""
         self.assertEqual(self.allowed(frame(DATA)), 10)
         self.assertEqual(self.allowed(frame(DATA, 9, 8)), 10)
 
+    def test_flags_without_meaning(self) -> None:
+        """DATA that carries something costs nothing, whatever other flags it has."""
+        self.assertEqual(self.allowed(frame(DATA, 9, 0xFF & ~0x08)), 50)
+        self.assertEqual(self.allowed(frame(DATA, 9, 0xFF & ~0x09)), 50)
+
     def test_many_settings(self) -> None:
-        """A frame with many settings costs more."""
-        self.assertEqual(self.allowed(frame(SETTINGS, 6 * 100)), 1)
+        """A frame with many settings costs more, about one for each ten."""
+        self.assertEqual([self.allowed(frame(SETTINGS, 6 * count)) for count in (0, 9, 40, 100)], [10, 10, 2, 1])
 
     def test_continuation(self) -> None:
         """Each CONTINUATION costs, however small it is (CVE-2024-27316)."""
@@ -95,13 +112,23 @@ class FrameMeterTests(SynchronousTestCase):
         self.assertTrue(self.meter.in_block)
         self.assertEqual(self.meter.read(frame(CONTINUATION, 41)[:9], 0), ENHANCE_YOUR_CALM)
 
+    def test_largest_block(self) -> None:
+        """A header block may be as large as the limit, in one frame or in several, its beginning missing or not."""
+        several = frame(HEADERS, 40) + frame(CONTINUATION, 30) + frame(CONTINUATION, 30)
+        for block in (frame(HEADERS, 100), several, frame(CONTINUATION, 100)):
+            self.assertEqual(self.new().read(block, 0), 0)
+            self.assertEqual(self.new().read(block + frame(CONTINUATION, 1), 0), ENHANCE_YOUR_CALM)
+
     def test_blocks(self) -> None:
         """Each block is measured alone."""
         self.assertEqual(self.allowed(frame(HEADERS, 100, 4)), 50)
 
     def test_end_of_block(self) -> None:
-        """A block has ended with the flag that says so."""
-        self.meter.read(frame(HEADERS, 1) + frame(CONTINUATION, 1, 4), 0)
+        """A block has ended with the flag that says so, and no other; before the first there is none."""
+        self.assertFalse(self.meter.in_block)
+        self.meter.read(frame(HEADERS, 1, 0xFF & ~0x04), 0)
+        self.assertTrue(self.meter.in_block)
+        self.meter.read(frame(CONTINUATION, 1, 4), 0)
         self.assertFalse(self.meter.in_block)
 
     def test_large_frame(self) -> None:

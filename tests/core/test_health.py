@@ -26,6 +26,12 @@ class ProbeTests(SynchronousTestCase):
         self.assertEqual([health.probed(good, 9) for good in (True, False, True, True)], [False, False, False, True])
         self.assertEqual((health.up, health.usable, health.silent), (True, True, False))
 
+    def test_again(self) -> None:
+        """After each change it takes as many probes as ever to change it back."""
+        health = Health(Rules(rise=2, fall=2))
+        self.assertEqual([health.probed(good, 0) for good in (False, False, True, True, False, False)],
+                         [False, True, False, True, False, True])  # fmt: skip
+
     def test_slow_start(self) -> None:
         """Its share grows from a tenth to the whole; one that was never down has it from the beginning."""
         health = Health(Rules(rise=1, fall=1, slow_start=10))
@@ -40,6 +46,14 @@ class ProbeTests(SynchronousTestCase):
         health.probed(False, 0)
         health.probed(True, 100)
         self.assertEqual(health.share(100), 1)
+
+    def test_silent(self) -> None:
+        """Bad answers are answers: who is ejected for them is silent only when probes say so, too."""
+        for up, silent, expected in ((True, True, True), (True, False, False), (False, False, True)):
+            health = Health(Rules(fall=1))
+            health.probed(up, 0)
+            health.eject(0, silent)
+            self.assertIs(health.silent, expected)
 
     def test_silent_for_two_reasons(self) -> None:
         """What answers its probes again, but is ejected for not answering, is silent still."""
@@ -65,6 +79,37 @@ class EjectionTests(SynchronousTestCase):
         """Three in a row are too many."""
         health = Health()
         self.assertEqual([health.erred(OTHER) for _ in range(3)], [False, False, True])
+
+    def test_not_ejected_for_them(self) -> None:
+        """One that is used nevertheless has a reason to be ejected with each that follows."""
+        for bad in (Health.failed, Health.erred):
+            for count in (1, 2):
+                health = Health(Rules(failures=count, errors=count))
+                self.assertEqual([bad(health, OTHER) for _ in range(4)], [False] * (count - 1) + [True] * (5 - count))
+
+    def test_news(self) -> None:
+        """A good answer is news only after a bad one."""
+        for bad in (Health.failed, Health.erred):
+            health = Health()
+            self.assertFalse(health.doubtful)
+            bad(health, OTHER)
+            self.assertTrue(health.doubtful)
+
+    def test_news_told(self) -> None:
+        """A good head after an error is no news the second time."""
+        health = Health()
+        health.erred(OTHER)
+        health.succeeded(OTHER, 0)
+        self.assertFalse(health.doubtful)
+
+    def test_counts_from_the_beginning(self) -> None:
+        """After a good answer it takes as many bad ones as ever."""
+        health = Health(Rules(failures=2, errors=2))
+        for bad in (Health.failed, Health.erred):
+            bad(health, OTHER)
+            health.succeeded(OTHER, 0)
+            health.completed()
+            self.assertEqual([bad(health, OTHER) for _ in range(2)], [False, True])
 
     def test_success_between(self) -> None:
         """A good head sets the errors back, a whole answer the failures; then neither is news any more."""
@@ -121,6 +166,15 @@ class EjectionTests(SynchronousTestCase):
                 health.completed()
             self.assertEqual((health.doubtful, health.failed(OTHER)), (not whole, not whole))
 
+    def test_no_doubt_after_the_trial(self) -> None:
+        """Where one failure is always enough, or none ever is, a trial that begins well leaves no doubt."""
+        for failures in (0, 1):
+            health = Health(Rules(failures=failures))
+            health.eject(0, silent=True)
+            health.trial = TRIAL
+            health.succeeded(TRIAL, 30)
+            self.assertFalse(health.doubtful, failures)
+
     def test_failed_trial(self) -> None:
         """One failure is enough, and old requests that fail meanwhile are none."""
         for fail in (Health.failed, Health.erred):
@@ -144,6 +198,22 @@ class EjectionTests(SynchronousTestCase):
             health.trial = TRIAL
             health.succeeded(TRIAL, 1000)
             self.assertEqual(health.eject(1000 + well, silent=False), expected, well)
+
+    def test_forgiven_only_for_service(self) -> None:
+        """However long its trial was waited for, that was no time that went well."""
+        health = Health()
+        health.eject(0, silent=True)
+        self.assertEqual(health.eject(1000, silent=True), 60)
+
+    def test_all_forgiven(self) -> None:
+        """However often it was ejected: as long as the longest time, in whole ``time``, and all is forgiven."""
+        for longest, well in ((300, 300), (100, 120)):
+            health = Health(Rules(max_time=longest))
+            for _ in range(20):
+                health.eject(0, silent=True)
+            health.trial = TRIAL
+            health.succeeded(TRIAL, 1000)
+            self.assertEqual(health.eject(1000 + well, silent=True), 30, longest)
 
 
 class Life(RuleBasedStateMachine):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.core.errors import BadRequest
-from gateway.core.paths import Target, normalize, split_target, strip_prefix, valid_authority
+from gateway.core.paths import Target, loosest, merged, normalize, split_target, strip_prefix, valid_authority
 
 PIECES = ["/", "/", ".", "..", "%2e", "%2E", "%2f", "%2F", "%5c", "%00", "%25", "%7e", "%3b", ";", "api", "auth", "x"]
 PATHS = st.lists(st.sampled_from(PIECES), max_size=20).map(lambda pieces: "".join(pieces).encode())
@@ -114,7 +114,7 @@ class NormalizeTests(SynchronousTestCase):
 
     def test_refusals(self) -> None:
         """What cannot be read in one way is refused."""
-        for path in (b"/%zz", b"/a\\b", b"/a\x00", b"/a#b", b"/..;x/a", b"*", b"a"):
+        for path in (b"/%zz", b"/a\\b", b"/a\x00", b"/a#b", b"/..;x/a", b"/x/..%3bx/a", b"/.%3B/a", b"/%2e%2E%3B/a"):
             with self.assertRaises(BadRequest):
                 split_target(path)
 
@@ -170,6 +170,40 @@ class NormalizeTests(SynchronousTestCase):
         self.assertEqual(split_target(path + b"?q"), Target(path, b"q", b""))
         self.assertEqual(without_dots(path), path)
         self.assertNotRegex(path, rb"[^\x21-\x7e]|[\\#?]|%(?![0-9A-F]{2})")
+
+
+class LenientTests(SynchronousTestCase):
+    """What a path is to servers that are less strict."""
+
+    def test_merged(self) -> None:
+        """Separators are decoded and merged; a path without any to spare stays as it is."""
+        for path, read in {
+            b"/": b"/",
+            b"/a/b/": b"/a/b/",
+            b"/a%2Fb": b"/a/b",
+            b"/a%5Cb": b"/a/b",
+            b"/a//": b"/a/",
+            b"//%2F%5C/a": b"/a",
+            b"/A%20;x/b": b"/A%20;x/b",
+        }.items():
+            self.assertEqual(merged(path), read, path)
+
+    def test_loosest(self) -> None:
+        """The parameters of segments are cut off as well, and the segments that were nothing else; case is none."""
+        for path, read in {
+            b"/a/b": b"/a/b",
+            b"/Api/AUTH": b"/api/auth",
+            b"/a;x=1/b;y": b"/a/b",
+            b"/a%3Bx/b": b"/a/b",
+            b"/a/;x/b": b"/a/b",
+            b"/a%2FB%3Bx;y": b"/a/b",
+        }.items():
+            self.assertEqual(loosest(path), read, path)
+
+    def test_no_sense(self) -> None:
+        """A dot segment that has parameters once separators are decoded makes no sense to anybody."""
+        for path in (b"/a%2F..;x/b", b"/a%5C.;/b"):
+            self.assertEqual((merged(path), loosest(path)), (None, None), path)
 
 
 class StripTests(SynchronousTestCase):
