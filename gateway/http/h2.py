@@ -25,7 +25,7 @@ from gateway.core.addresses import normal
 from gateway.core.errors import BadRequest
 from gateway.core.h2_frames import Allowance, FrameMeter
 from gateway.http.h2_stream import VERSION, H2Stream
-from gateway.http.h2_wire import FIELD_OVERHEAD, LAST_REQUESTS, STREAMS, TABLE, WINDOW, make_wire
+from gateway.http.h2_wire import FIELD_OVERHEAD, LAST_REQUESTS, STREAMS, TABLE, WINDOW, make_wire, release
 from gateway.http.request import Request
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class H2Channel(Protocol):
         self._closing = True
         self._lose_streams(reason)
         self.site.closed(self)
+        release(self._wire)
 
     # The transport's producer: it calls these when the client reads slowly.
 

@@ -25,6 +25,11 @@ LAST_REQUESTS: Final = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0"
 it reads nothing more of the streams that are open."""
 
 
+def release(wire: H2Connection) -> None:
+    """Let go of a connection that has ended: it knows its own methods, and would stay until garbage is collected."""
+    wire._frame_dispatch_table = {}
+
+
 def make_wire(announced: int) -> H2Connection:
     """The library, without its own judgement of heads: it would end the connection for what is wrong with one request.
 

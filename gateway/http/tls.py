@@ -150,6 +150,12 @@ class TLSTransport(TLSMemoryBIOProtocol):
         if self._begun and not self._handshakeDone:
             self.factory.failed(self, self._reason or reason)
         super().connectionLost(reason)
+        self._producer = None  # which knows this, by the channel
+
+    def _tlsShutdownFinished(self, reason: Any) -> None:
+        super()._tlsShutdownFinished(reason)
+        if reason is not None:  # the frames of its traceback know it, and OpenSSL's connection
+            reason.tb = reason.value.__traceback__ = None
 
 
 class TLSFactory(TLSMemoryBIOFactory):

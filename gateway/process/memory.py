@@ -13,9 +13,9 @@ MAPPED: Final = 4 * 1024 * 1024
 """Bytes from which on a single piece of memory is given back at once, whatever is kept."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
-GENERATIONS: Final = (700, 3, 1000)
+GENERATIONS: Final = (700, 3, 100)
 """How often garbage is looked for: after so many new objects among these, each third time among those that outlived one
-look, and each thousandth of these among all (gc.set_threshold). What connections and requests held is let go with them,
+look, and each hundredth of these among all (gc.set_threshold). What connections and requests held is let go with them,
 so little is ever found, while a look at all that a thousand connections hold took 0.1 s, in which all requests waited,
 and a crowd that came and went made one every other second."""
 

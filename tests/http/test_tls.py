@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
+from weakref import ref
 
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
@@ -172,3 +176,21 @@ class FailureTests(TLSCase):
         self.assertEqual(reason(SSL.Error([])), "[]")
         self.assertEqual(reason(SSL.Error()), "Error")
         self.assertEqual(reason(TypeError("odd")), "odd")
+
+
+class MemoryTests(TLSCase):
+    """What a connection held is let go with it, and does not wait until garbage is collected."""
+
+    def test_gone(self) -> None:
+        """Its channel, which produces what is sent, is let go, and so is OpenSSL's side of it."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        connection = self.connect(client("a"))
+        transport, channel = connection.transport, Mock(spec_set=("transport", *IPushProducer))
+        channel.transport = connection
+        connection.registerProducer(channel, True)
+        known = [ref(connection), ref(channel), ref(connection._tlsConnection)]
+        transport.loseConnection()
+        transport.protocol = transport.producer = None
+        del connection, channel
+        self.assertEqual([each() for each in known], [None, None, None])
