@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 from autobahn.twisted.websocket import (
     WebSocketClientFactory,
@@ -157,6 +158,60 @@ class PassingTests(SynchronousTestCase):
             self.assertEqual(frame_reader.feed(data[index : index + 1]), b"")
         self.assertFalse(frame_reader.passing)
         self.assertEqual(frame_reader.feed(data[7:9]), data[:9])
+
+
+class WholeMessageTests(SynchronousTestCase):
+    """A read that is one whole message, as most are, passes without being taken apart; nothing else does."""
+
+    SIZES = (1, 125, 126, 255, 256, 65535)
+
+    def taken_apart(self, data: bytes, client: bool, max_message: int = 1 << 20) -> bool:
+        """Whether a reader looks for frames in what came."""
+        with patch.object(FrameReader, "_walk", return_value=b"") as walk:
+            reader(client, max_message).feed(data)
+        return walk.called
+
+    def messages(self) -> list[tuple[bool, int, bytes]]:
+        """Who sends, of which size, and the whole frame."""
+        return [
+            (client, size, written(client, [(2, bytes(size), True)])) for client in (True, False) for size in self.SIZES
+        ]
+
+    def test_whole(self) -> None:
+        """Up to 64 KiB, as large as a message may be."""
+        for client, size, data in self.messages():
+            self.assertFalse(self.taken_apart(data, client, size), size)
+        self.assertFalse(self.taken_apart(written(True, [(1, b"", True)]), True))
+
+    def test_more_or_less(self) -> None:
+        """A byte more begins another frame, a byte less is not all."""
+        for client, size, data in self.messages():
+            self.assertTrue(self.taken_apart(data + b"\0", client), size)
+            self.assertTrue(self.taken_apart(data[:-1], client), size)
+
+    def test_larger_than_it_may_be(self) -> None:
+        """It is for the rules to refuse."""
+        for client, size, data in self.messages():
+            self.assertTrue(self.taken_apart(data, client, size - 1), size)
+
+    def test_masked_by_the_wrong_side(self) -> None:
+        """So is that."""
+        for client, size, data in self.messages():
+            self.assertTrue(self.taken_apart(data, not client), size)
+
+    def test_other_frames(self) -> None:
+        """Fragments, control frames and what needs a longer header are looked at."""
+        for frame in ((2, b"x", False), (0, b"x", True), (PING, b"x", True), (2, bytes(65536), True)):
+            self.assertTrue(self.taken_apart(written(True, [frame]), True), frame[0])
+
+    def test_as_many_as_it_may(self) -> None:
+        """The one after that is looked at: somebody has to be asked."""
+        frame_reader = FrameReader(True, 100, 100, spent=lambda: frame_reader.allow(1, 0))
+        frame_reader.allow(2, 0)
+        data = written(True, [(2, b"x", True)])
+        with patch.object(FrameReader, "_walk", return_value=b"") as walk:
+            passed = [frame_reader.feed(data) for _ in range(3)]
+        self.assertEqual((passed, walk.call_count), ([data, data, b""], 1))
 
 
 class MutingTests(SynchronousTestCase):
