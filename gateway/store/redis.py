@@ -126,11 +126,18 @@ class RedisStore:
         return answer
 
     def ping(self) -> Deferred[bool]:
-        """See :meth:`IStore.ping`; the answer may take four times the timeout of a question."""
+        """See :meth:`IStore.ping`; the answer may take four times the timeout of a question. After that a question is
+        asked, which has its own patience: where nobody else asks one, nobody finds out that Redis is away.
+        """
         if self.degraded:
             return succeed(False)
         done: Deferred[Any] = self._link.execute_command("PING")
-        return done.addTimeout(4 * self._timeout, self._clock).addCallbacks(lambda _: True, lambda _: False)
+        done.addTimeout(4 * self._timeout, self._clock, self._doubt)
+        return done.addCallbacks(lambda _: True, lambda _: False)
+
+    def _doubt(self, cancelled: Any, _: float) -> Any:
+        self.ask("", "").addErrback(lambda _: None)
+        return cancelled
 
     def close(self) -> Deferred[None]:
         """See :meth:`IStore.close`; what still waits is answered."""

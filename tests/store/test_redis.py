@@ -399,6 +399,15 @@ class RedisStoreTests(SynchronousTestCase):
         self.clock.advance(4 * TIMEOUT)
         self.assertFalse(self.successResultOf(ignored))
 
+    def test_nobody_asks(self) -> None:
+        """A ping that is not answered in time is followed by a question: else nobody would find out."""
+        self.connect()
+        self.store.ping()
+        self.clock.pump([4 * TIMEOUT, TIMEOUT])
+        self.assertFalse(self.store.degraded)
+        self.clock.pump([GRACE])
+        self.assertTrue(self.store.degraded)
+
     def test_closes(self) -> None:
         """What waits fails, the connection goes, no timer stays."""
         line = self.connect()
