@@ -53,13 +53,14 @@ SHORTEST_PERIOD: Final = 0.05
 LONGEST_PERIOD: Final = 0.5
 """Seconds between two looks at what is overdue: a timeout ends by as much too late, by twice as much among many."""
 LOOKS: Final = 100
-LOOK: Final = 0.001
-"""Connections that are looked at in a row, at most, and seconds that this may take."""
-LEAST_BREATH: Final = 0.004
-BREATH: Final = 0.08
-"""Seconds until it goes on where it took longer: the more, the more room for connections there is. Thousands may be
-overdue at once. To end one costs as much as a request, and its client may be back at once, which costs more: the others
-must not wait for all that, as long as nobody is turned away for want of room."""
+"""Connections that are looked at in a row, at most."""
+LOOK: Final = 0.0001
+"""Seconds from which on a look was more than that: a connection was ended, and the next look waits."""
+LEAST_BREATH: Final = 0.001
+BREATH: Final = 0.015
+"""Seconds until then: the more, the more room for connections there is. Thousands may be overdue at once. To end one
+costs as much as a request, and its client may be back at once, which costs more: the others must not wait for all that,
+as long as nobody is turned away for want of room."""
 NOBODY: Final = Networks()
 FAREWELL: Final = 5.0
 """Seconds that a client who is not wanted any longer has for the exchange it is in."""
@@ -195,13 +196,16 @@ class Site(Factory):
             self._unchecked = list(self.channels)
             self._pause = self._period / max(1, ceil(len(self._unchecked) / LOOKS))
         now, pause = self.clock.seconds(), self._pause
+        began = now
         for _ in range(min(LOOKS, len(self._unchecked))):
             channel = self._unchecked.pop()
             if channel in self.channels:
                 channel.check(now)
-            if self.clock.seconds() - now >= LOOK:
+            ended = self.clock.seconds()
+            if ended - began >= LOOK:
                 pause = max(BREATH * self.connections.room, LEAST_BREATH)
                 break
+            began = ended
         if self.channels:
             self._check_call = self.clock.callLater(pause, self._check)
         else:

@@ -227,7 +227,7 @@ class OverdueTests(SiteTestCase):
 
             def check(self, now: float) -> None:
                 looks.append(now)
-                clock.rightNow += LOOK
+                clock.rightNow += 2 * LOOK
 
         for _ in range(3):
             self.gateway.site.opened(Overdue())  # type: ignore[arg-type]
