@@ -190,8 +190,7 @@ class HTTPChannel(RequestReader):
         if request is self._current:
             request.fail(error)
             return
-        request.failure = error.with_traceback(None)  # whose frames know the request
-        request.keep_alive = False
+        request.failed(error)
         if request not in self._waiting:
             self._enqueue(request)
         self._advance()

@@ -72,7 +72,7 @@ class H2Stream:
             said = dict(headers)
             method, target = said.get(b":method", b"")[:_TOLD], said.get(b":path", b"")[: limits.target]
             request = Request(self, method, target, VERSION, [], {}, frozenset())
-            request.failure = error.with_traceback(None)  # whose frames know the request
+            request.failed(error)
         request.body_complete = complete
         request.received = self._since
         self.request = request

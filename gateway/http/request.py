@@ -197,10 +197,14 @@ class Request(server.Request):
         body = error.body(self.id)
         self.respond(error.status, b"Content-Type: application/json\r\n" + b"".join(error.fields), body)
 
-    def fail(self, error: GatewayError) -> None:
-        """Its body broke a rule: refuse it, and let no upstream take for complete what came."""
+    def failed(self, error: GatewayError) -> None:
+        """It broke a rule, and is to be refused with ``error``; nothing after it can be trusted."""
         self.failure = error.with_traceback(None)  # whose frames know the request
         self.keep_alive = False
+
+    def fail(self, error: GatewayError) -> None:
+        """Its body broke a rule: refuse it, and let no upstream take for complete what came."""
+        self.failed(error)
         if self.relay is not None:
             self.relay.client_gone()
         self.refuse(error)

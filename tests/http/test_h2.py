@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
+from weakref import ref
 
 from twisted.internet.interfaces import IHandshakeListener, IProtocolNegotiationFactory
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,7 +15,7 @@ from gateway.core.h2_frames import Allowance
 from gateway.core.tokens import Claims
 from gateway.http import h2
 from gateway.http.channel import HTTPChannel
-from gateway.http.h2_wire import STREAMS, TABLE, WINDOW
+from gateway.http.h2_wire import STREAMS, TABLE, WINDOW, make_wire, release
 from gateway.http.request import Request
 from gateway.http.site import Limits
 from gateway.http.sweep import PERIOD, Sweep
@@ -503,3 +505,17 @@ class RevokedTests(H2TestCase):
         self.assertEqual([wire.ended for wire in self.origin.wires], ["cut", "cut", ""])
         self.origin.wires[2].send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         self.assertEqual((self.client.answer(other).status, self.client.answer(other).body), (200, b"ok"))
+
+
+class MemoryTests(SynchronousTestCase):
+    """What the library held for a connection is let go with it, and does not wait until garbage is collected."""
+
+    def test_released(self) -> None:
+        """It knows its own methods until then."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        wire = make_wire(1000)
+        known = ref(wire)
+        release(wire)
+        del wire
+        self.assertIsNone(known())
