@@ -40,12 +40,18 @@ class Counts(NamedTuple):
 def run(title: str, command: list[str]) -> tuple[int, str]:
     """Run one command, showing what it writes as it comes, and return its exit status and all it wrote.
 
-    It has a session of its own, so whatever it left running ends with it, at ``DEADLINE`` at the latest.
+    It has a session of its own, so whatever it left running ends with it, at ``DEADLINE`` at the latest. It keeps
+    bytecode, whatever is said of that outside: hundreds of gateways start, and each would compile itself first.
     """
     print(f"== {title}", flush=True)
     began, pieces = time.monotonic(), []
     child = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        command,
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     assert child.stdout is not None
     signal.signal(signal.SIGALRM, lambda *_: end(child.pid))
