@@ -7,32 +7,24 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall, deferLater
 
 from gateway.config import Settings
-from gateway.process import snapshot
-from gateway.process.admin import pages
+from gateway.process import snapshot, systemd
 from gateway.process.children import Check, Child
 from gateway.process.commands import Commands
-from gateway.process.control import Family
 from gateway.process.fleet import STOP_MARGIN, Fleet, Generation, State, Worker
 from gateway.process.handover import Handover
+from gateway.process.operators import Operators
 from gateway.process.service import PARTING, SIGNALS, ProcessService
-from gateway.process.sockets import Binder, Inherited, close
-from gateway.process.totals import Totals, families
+from gateway.process.sockets import Binder, close
+from gateway.process.totals import Totals
 from gateway.process.worker import Place
-from gateway.telemetry.metrics import Metrics
-from gateway.wiring.listeners import Listeners
-from gateway.wiring.routes import admin_tree
-from gateway.wiring.sites import make_admin
 
 LOOK_PERIOD: Final = 1.0
 """Seconds between two looks at how the workers are."""
@@ -42,9 +34,6 @@ QUIET_TIMEOUT: Final = 2.0
 """Seconds in which workers have to answer what was asked before another program takes over, and operators to take what
 they asked for.
 """
-GATHER_TIMEOUT: Final = 2.0
-"""Seconds in which a worker has to tell its metrics; then those count that it told before."""
-_FIRST_FILE: Final = 3
 _NOT_FOR_WORKERS: Final = frozenset(("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"))
 
 
@@ -59,15 +48,6 @@ def wanted(settings: Settings) -> int:
     if asked != "auto":
         return asked
     return 1 if settings.redis.url == "memory:" else usable_cpus()
-
-
-def systemd_files(environ: Mapping[str, str]) -> int:
-    """How many sockets systemd has handed to this process, from descriptor 3 on.
-
-    Twisted takes LISTEN_PID and LISTEN_FDS out of the environment where they are meant for this process.
-    """
-    names = environ.get("LISTEN_FDNAMES", "")
-    return names.count(":") + 1 if names and "LISTEN_PID" not in environ else 0
 
 
 class Supervisor(ProcessService):
@@ -103,11 +83,7 @@ class Supervisor(ProcessService):
         self._pidfile = handover.pidfile if handover else os.path.abspath(twistd.get("pidfile") or "")
         self._reloading = handover is not None
         self._emptied: Deferred[None] = Deferred()
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._admin = make_admin(reactor, admin_tree(pages(self._gather, self._ready, self._describe)))
-        self._admin_text = ""
-        self._admin_port: Any = None
+        self._operators = Operators(reactor, settings, self._fleet, self._totals, self._own_counts)
         self._looking = LoopingCall(self._fleet.look)
         self._looking.clock = reactor
 
@@ -130,7 +106,7 @@ class Supervisor(ProcessService):
         os.chdir(self._commands.directory)
         handover = self._handover
         if handover is None:
-            self._serve_admin(self._first)
+            self._operators.listen(self._first)
             self._fleet.start(self._first)
         else:
             self._go_on(handover)
@@ -147,10 +123,9 @@ class Supervisor(ProcessService):
         drains = [worker.generation.drain for worker in self._fleet.workers]
         self._notify.stopping(max(drains, default=0.0) + STOP_MARGIN + PARTING)
         _close([each for each in (self._fleet.current, self._fleet.coming) if each is not None], [])
-        admin = maybeDeferred(self._admin_port.stopListening) if self._admin_port is not None else None
-        self._admin.abort()
+        operators = self._operators.stop()
         self._fleet.stop()
-        return DeferredList([each for each in (admin, self._emptied) if each is not None]).addCallback(self._stopped)
+        return DeferredList([operators, self._emptied]).addCallback(self._stopped)
 
     def _stopped(self, _: Any) -> None:
         if self._looking.running:
@@ -200,12 +175,12 @@ class Supervisor(ProcessService):
 
     def _check(self, taken: int) -> Deferred[str | None]:
         """None when the configuration and the code are good, else what is wrong."""
-        check = Check()
-        environ = {**os.environ, snapshot.VARIABLE: str(_FIRST_FILE), Handover.FORMAT_VARIABLE: Handover.FORMAT}
+        check, there = Check(), 3  # the snapshot's descriptor in that process
+        environ = {**os.environ, snapshot.VARIABLE: str(there), Handover.FORMAT_VARIABLE: Handover.FORMAT}
         command = self._commands.check
-        files: dict[int, Any] = {0: 0, 1: "r", 2: "r", _FIRST_FILE: taken}
+        files: dict[int, Any] = {0: 0, 1: "r", 2: "r", there: taken}
         self.reactor.spawnProcess(check, command[0], command, environ, self._commands.directory, childFDs=files)
-        place, config = snapshot.place(_FIRST_FILE), self._commands.config
+        place, config = snapshot.place(there), self._commands.config
         told = check.result.addTimeout(CHECK_TIMEOUT, self.reactor)
         return told.addCallback(lambda text: text and text.replace(place, config))
 
@@ -215,11 +190,9 @@ class Supervisor(ProcessService):
         """
         self._fleet.hold()
         self._looking.stop()
-        if self._admin_port is not None:
-            self._admin_port.pauseProducing()  # who comes now waits for the next program
-        self._admin.drain()
+        self._operators.hold()
         latest = patience = self.reactor.seconds() + QUIET_TIMEOUT
-        while (loud := self._loud()) or (self._admin.channels and self.reactor.seconds() < patience):
+        while (loud := self._loud()) or (self._operators.connected and self.reactor.seconds() < patience):
             if self.reactor.seconds() > latest:
                 for worker in loud:
                     self.log.error("Worker {number} hangs: it is killed", number=worker.number)
@@ -248,7 +221,7 @@ class Supervisor(ProcessService):
         sys.stdout.flush()
         os.set_inheritable(taken, True)
         left = handover.give()
-        environ = {**os.environ, **left, snapshot.VARIABLE: str(taken), **_systemd(os.getpid())}
+        environ = {**os.environ, **left, snapshot.VARIABLE: str(taken), **systemd.to(os.getpid())}
         try:
             os.execve(command[0], command, environ)
         except OSError as error:
@@ -256,16 +229,14 @@ class Supervisor(ProcessService):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             self._fleet.resume()
             self._looking.start(LOOK_PERIOD, now=False)
-            self._admin.draining = False
-            if self._admin_port is not None:
-                self._admin_port.resumeProducing()
+            self._operators.resume()
             self._refuse(f"{command[0]}: {error}")
 
     def _go_on(self, handover: Handover) -> None:
         """Take over from the program before, and replace its workers."""
         before = handover.generation
         self._left = {number: (pid, control) for number, pid, control, _ in handover.workers}
-        self._serve_admin(before)
+        self._operators.listen(before)
         self._fleet.adopt(before, {number: since for number, _, _, since in handover.workers})
         assert self._taken is not None
         try:
@@ -323,24 +294,6 @@ class Supervisor(ProcessService):
             admin.sockets,
         )
 
-    def _serve_admin(self, generation: Generation) -> None:
-        """Listen to operators where this generation says."""
-        if generation.admin == self._admin_text:
-            return
-        if self._admin_port is not None:
-            maybeDeferred(self._admin_port.stopListening)
-            self._admin_port = None
-        self._admin_text = generation.admin
-        if not generation.admin:
-            return
-        inherited = Inherited(self.reactor, {key: os.dup(fd) for key, fd in generation.admin_sockets.items()})
-        listeners = Listeners(self._settings, inherited, Metrics())
-        with _kept(systemd_files(os.environ)):
-            maybeDeferred(listeners.listen, generation.admin, self._admin).addCallbacks(
-                lambda port: setattr(self, "_admin_port", port),
-                lambda failure: self.log.failure("Operators cannot be listened to", failure),
-            )
-
     # -- what the fleet says --------------------------------------------------------------------------------------
 
     def launch(self, worker: Worker[Child]) -> Child:
@@ -349,15 +302,14 @@ class Supervisor(ProcessService):
         one, other = socket.socketpair()
         log_file = self._log_file()
         with one, other:
-            systemd = _systemd(0)
-            first = _FIRST_FILE + int(systemd.get("LISTEN_FDS", 0))
-            files = {0: 0, 1: 1, 2: log_file, **{each: each for each in range(_FIRST_FILE, first)}}
+            first = systemd.FIRST + systemd.handed(os.environ)
+            files = {0: 0, 1: 1, 2: log_file, **{each: each for each in range(systemd.FIRST, first)}}
             files |= {first: other.fileno(), first + 1: generation.snapshot}
             sockets = {key: first + 2 + index for index, key in enumerate(generation.sockets)}
             files |= {sockets[key]: descriptor for key, descriptor in generation.sockets.items()}
             place = Place(worker.number, generation.number, first, sockets)
             environ = {key: value for key, value in os.environ.items() if key not in _NOT_FOR_WORKERS}
-            environ |= {**place.give(), snapshot.VARIABLE: str(first + 1), **systemd}
+            environ |= {**place.give(), snapshot.VARIABLE: str(first + 1), **systemd.to(0)}
             child = self._child(worker)
             try:
                 child.spawn(self.reactor, self._commands.worker, environ, self._commands.directory, files)
@@ -401,7 +353,7 @@ class Supervisor(ProcessService):
         """The workers that were started serve."""
         now = self._fleet.current
         assert now is not None
-        self._serve_admin(now)
+        self._operators.listen(now)
         if before is not None:
             _close([before], [now])
             self._counts["reloads"] += 1
@@ -426,74 +378,8 @@ class Supervisor(ProcessService):
         """No worker is left."""
         self._emptied.callback(None)
 
-    # -- what operators are told ----------------------------------------------------------------------------------
-
-    def _ready(self) -> bool:
-        """Whether all workers that are wanted serve, and have all they need."""
-        serving = self._fleet.of(self._fleet.current, State.SERVING)
-        return self._fleet.complete and all(worker.process.seen["ready"] for worker in serving)
-
-    def _describe(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "number": worker.number,
-                "generation": worker.generation.number,
-                "pid": worker.process.pid,
-                "state": worker.state.value,
-                "started": round(worker.since, 3),
-                **worker.process.seen,
-            }
-            for worker in self._fleet.workers
-        ]
-
-    def _gather(self) -> Deferred[Iterable[Metric]]:
-        workers = [worker for worker in self._fleet.workers if worker.state is not State.STARTING]
-        asked = [
-            Deferred.fromCoroutine(worker.process.link.count()).addTimeout(GATHER_TIMEOUT, self.reactor)
-            for worker in workers
-        ]
-        told: Deferred[Any] = DeferredList(asked, consumeErrors=True)
-        return told.addCallback(lambda _: self._add_up(workers))
-
-    def _add_up(self, workers: list[Worker[Child]]) -> Iterable[Metric]:
-        """What workers told now, or, where one did not, before."""
-        living: list[tuple[str, list[Family]]] = [("supervisor", families(self._registry))]
-        for worker in workers:
-            if worker in self._fleet.workers:  # else it has ended meanwhile, and was counted
-                name = f"{worker.number} retiring" if worker.state is State.RETIRING else str(worker.number)
-                living.append((name, worker.process.link.counted))
-        yield from self._totals.with_living(living)
-        states = GaugeMetricFamily("smartgate_workers", "Workers.", labels=("state",))
-        for state in State:
-            states.add_metric((state.value,), sum(worker.state is state for worker in self._fleet.workers))
-        yield states
-        counts = self._own_counts()
-        yield CounterMetricFamily(
-            "smartgate_worker_restarts", "Workers that ended and were started again.", counts["restarts"]
-        )
-        reloads = CounterMetricFamily("smartgate_reloads", "Reloads.", labels=("outcome",))
-        reloads.add_metric(("done",), counts["reloads"])
-        reloads.add_metric(("refused",), counts["refused"])
-        yield reloads
-
     def _own_counts(self) -> dict[str, int]:
         return {**self._counts, "restarts": self._fleet.restarts}
-
-
-def _systemd(pid: int) -> dict[str, str]:
-    """The environment that hands systemd's sockets on to a process; nothing where there are none."""
-    files = systemd_files(os.environ)
-    return {"LISTEN_FDS": str(files), "LISTEN_PID": str(pid)} if files else {}
-
-
-@contextlib.contextmanager
-def _kept(files: int) -> Iterator[None]:
-    """Keep systemd's sockets: an endpoint closes the one that it listens at, which other processes need, too."""
-    kept = {number: os.dup(number) for number in range(_FIRST_FILE, _FIRST_FILE + files)}
-    yield
-    for number, copy in kept.items():
-        os.dup2(copy, number)
-        os.close(copy)
 
 
 def _close(these: Iterable[Generation], without: Iterable[Generation]) -> None:

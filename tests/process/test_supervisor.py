@@ -21,21 +21,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.config import load
 from gateway.process import supervisor as module
+from gateway.process import systemd
 from gateway.process.control import Family
 from gateway.process.handover import Handover
 from gateway.process.notify import Notify
 from gateway.process.sockets import Inherited
 from gateway.process.supervisor import (
-    GATHER_TIMEOUT,
     LOOK_PERIOD,
     QUIET_TIMEOUT,
     Supervisor,
-    systemd_files,
     usable_cpus,
     wanted,
 )
 from gateway.process.totals import families
-from gateway.wiring.listeners import Listeners
 from tests.integration.processes import free_port
 from tests.logs import observed
 from tests.process.test_service import Reactor
@@ -243,7 +241,7 @@ class SupervisorCase(SynchronousTestCase):
         channel.dataReceived(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         self.reactor.advance(0)
         head, _, body = transport.value().decode().partition("\r\n\r\n")
-        self.addCleanup(self.running._admin.abort)
+        self.addCleanup(self.running._operators.stop)
         return int(head.split(" ")[1]) if head else 0, body
 
 
@@ -307,10 +305,7 @@ class StartTests(SupervisorCase):
 
     def test_systemd(self) -> None:
         """Its sockets are handed on under their numbers."""
-        self.patch(os, "environ", {**os.environ, "LISTEN_FDNAMES": "a:b"})
-        self.assertEqual(systemd_files(os.environ), 2)
-        self.assertEqual(systemd_files({"LISTEN_FDNAMES": "a", "LISTEN_PID": "1"}), 0)
-        self.patch(module, "systemd_files", lambda environ: 2)
+        self.patch(systemd, "handed", lambda environ: 2)
         self.patch(self, "admin", "")
         self.write()
         self.start()
@@ -318,15 +313,6 @@ class StartTests(SupervisorCase):
         self.assertEqual((child.files[3], child.files[4]), (3, 4))
         self.assertEqual(child.environ["LISTEN_FDS"], "2")
         self.assertEqual(json.loads(child.environ["SMARTGATE_WORKER"])["control"], 5)
-
-    def test_systemd_kept(self) -> None:
-        """A socket of systemd's that operators are listened to at is there for the next program, too."""
-        self.patch(module, "_FIRST_FILE", os.open("/dev/null", os.O_RDONLY))
-        first = module._FIRST_FILE
-        with module._kept(1):
-            os.close(first)
-        os.fstat(first)
-        os.close(first)
 
     def test_log_file(self) -> None:
         """What a worker says that is no line of the log goes to the log file, if there is one."""
@@ -372,74 +358,6 @@ class StartTests(SupervisorCase):
             self.assertEqual(wanted(load(str(self.config), {})), expected)
         self.config.write_text(self.config.read_text().replace("redis://127.0.0.1", "memory:"))
         self.assertEqual(wanted(load(str(self.config), {})), 1)
-
-
-class AdminTests(SupervisorCase):
-    """What operators ask."""
-
-    def test_metrics(self) -> None:
-        """What all count is summed, what those counted that have ended, too; one that does not answer counts as it did
-        before.
-        """
-        self.served()
-        one, other = FakeChild.made
-        self.assertIn("requests_total 10.0\n", self.ask("/metrics")[1])
-        other.end()
-        text = self.ask("/metrics")[1]
-        for line in (
-            "requests_total 10.0",
-            'smartgate_workers{state="serving"} 1.0',
-            "smartgate_worker_restarts_total 1.0",
-            'smartgate_reloads_total{outcome="done"} 0.0',
-        ):
-            self.assertIn(line + "\n", text)
-        self.assertIn('process_open_fds{worker="supervisor"}', text)
-        one.link.answers = False
-        answer = self.running._gather()
-        self.reactor.advance(GATHER_TIMEOUT)
-        metrics = self.successResultOf(answer)
-        self.assertIn(
-            ("requests_total", 10.0), [(each.name, each.value) for metric in metrics for each in metric.samples]
-        )
-
-    def test_ended_meanwhile(self) -> None:
-        """A worker that ends while it is asked is counted once."""
-        self.served()
-        one, _ = FakeChild.made
-        one.link.answers = False
-        answer = self.running._gather()
-        one.end()
-        self.reactor.advance(GATHER_TIMEOUT)
-        values = {sample.name: sample.value for metric in self.successResultOf(answer) for sample in metric.samples}
-        self.assertEqual(values["requests_total"], 10)
-
-    def test_workers(self) -> None:
-        """Each worker is told."""
-        self.served()
-        status, text = self.ask("/workers")
-        self.assertEqual(status, 200)
-        self.assertEqual(
-            json.loads(text)[1],
-            {"number": 1, "generation": 1, "pid": 101, "state": "serving", "started": 0.0}
-            | {"ready": True, "connections": 7, "websockets": 1},
-        )
-
-    def test_nowhere(self) -> None:
-        """Where operators are not listened to there is nothing."""
-        self.write(admin="")
-        self.served()
-        self.assertEqual(self.ports, [])
-
-    def test_cannot_listen(self) -> None:
-        """That operators cannot be listened to is logged, and no reason not to serve."""
-
-        def fail(*_: Any) -> None:
-            raise ValueError("no certificates")
-
-        self.patch(Listeners, "listen", fail)
-        self.served()
-        self.assertIn("Operators cannot be listened to", self.logged())
-        self.flushLoggedErrors(ValueError)
 
 
 class ReloadTests(SupervisorCase):
@@ -562,7 +480,7 @@ class ReloadTests(SupervisorCase):
         self.assertIn("worker 0 did not start: no such file", self.logged())
         self.assertEqual((FakeChild.made[2].told, new[1].told), ([], ["retire"]))
         self.assertEqual(self.told[-1][0], "READY=1")
-        self.assertTrue(running._ready() or running._fleet.complete)
+        self.assertTrue(running._fleet.complete)
 
     def test_refused_by_a_socket(self) -> None:
         """Nor does a port that is taken, and what was bound by then is closed."""
@@ -616,7 +534,7 @@ class ReloadTests(SupervisorCase):
         self.assertEqual((self.executed, self.ports[0].paused), ([], True))
         self.reactor.pump([0.01, QUIET_TIMEOUT / 2])
         self.assertEqual(self.executed, [])
-        (channel,) = self.running._admin.channels
+        (channel,) = self.running._operators._site.channels
         channel.connectionLost()
         self.reactor.pump([0.01, 0.01])
         self.assertEqual(len(self.executed), 1)
