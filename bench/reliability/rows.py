@@ -283,30 +283,48 @@ def _instance(settings: Settings, what: str, fault: Callable[[Bed], None], end: 
 # -- slow clients -----------------------------------------------------------------------------------------------------
 
 
+ROUNDS = 5
+"""With and without slow clients."""
+CROWD = 2000
+"""How many there are at once."""
+
+
 def slow(settings: Settings) -> list[Result]:
-    """Two thousand slow clients of each kind, and how long the others wait."""
-    results = []
-    for kind, begin, byte in (("heads", HEAD, b"a"), ("bodies", BODY, b"a"), ("readers", READ, b"")):
-        directory = settings.directory / kind
-        directory.mkdir()
-        with Bed(directory) as bed:
-            rate = _rate(bed, mixed=False)
-            before = bed.load(rate, mixed=False).during(settings.seconds / 2)
-            crowd = Slow(bed.port, begin, byte, 2000).start()
-            wait_for(lambda bed=bed: bed.metric("smartgate_open_connections") > 1900, "all are there", 60)  # type: ignore[misc]
-            time.sleep(5)  # until each has what it does not read
-            connections = bed.metric("smartgate_open_connections")
-            among = bed.load(rate, mixed=False).during(settings.seconds)
-            returned = crowd.stop()
-        ratio = among.quantile(0.99) / before.quantile(0.99)
-        measured = (
-            f"p99 {before.quantile(0.99) * 1e3:.1f} ms without them, {among.quantile(0.99) * 1e3:.1f} ms among them: "
-            f"**{ratio:.2f}x** ({connections:,.0f} connections, {returned:,} of them cut and back again); "
-            f"{_figures(among, rate)}"
-        )
-        met = ratio < 2 and not among.failed
-        results.append(Result(f"2,000 slow clients ({kind}): others' p99 below 2x", measured, met))
-    return results
+    """Two thousand slow clients of each kind, there and away again by turns, and how long the others wait."""
+    return [
+        _among(settings, "heads", HEAD, b"a"),
+        _among(settings, "bodies", BODY, b"a"),
+        _among(settings, "readers", READ, b""),
+    ]
+
+
+def _among(settings: Settings, kind: str, begin: bytes, byte: bytes) -> Result:
+    """A machine with two CPUs is slower in one second than in the next: what counts is the median of some rounds."""
+    directory = settings.directory / kind
+    directory.mkdir()
+    without, among = list[Answers](), list[Answers]()
+    returned = 0
+    with Bed(directory) as bed:
+        rate = _rate(bed, mixed=False)
+        for _ in range(ROUNDS):
+            without.append(bed.load(rate, mixed=False).during(settings.seconds / 3))
+            crowd = Slow(bed.port, begin, byte, CROWD).start()
+            wait_for(lambda: bed.metric("smartgate_open_connections") > 0.95 * CROWD, "all are there", 60)
+            time.sleep(10)  # until what is not read has filled what there is for it, and the first have been cut
+            among.append(bed.load(rate, mixed=False).during(settings.seconds / 3))
+            returned += crowd.stop()
+            wait_for(lambda: bed.metric("smartgate_open_connections") < 0.05 * CROWD, "all are gone", 60)
+    before, under = ([answers.quantile(0.99) * 1e3 for answers in each] for each in (without, among))
+    ratios = [slower / usual for slower, usual in zip(under, before, strict=True)]
+    ratio = statistics.median(ratios)
+    together = Answers([outcome for answers in among for outcome in answers.all])
+    measured = (
+        f"{ROUNDS} rounds, medians: p99 {statistics.median(before):.1f} ms without them, "
+        f"{statistics.median(under):.1f} ms among them, **{ratio:.2f}x** ({min(ratios):.2f} to {max(ratios):.2f}; "
+        f"{returned:,} times one was cut and came back); {_figures(together, rate)}"
+    )
+    goal = f"2,000 slow clients ({kind}): others' p99 below 2x"
+    return Result(goal, measured, ratio < 2 and not together.failed)
 
 
 # -- very many reloads, very many requests ----------------------------------------------------------------------------
