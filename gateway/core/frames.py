@@ -256,7 +256,7 @@ class FrameReader:
             self.closed = Ending(NO_CODE, "")
             return True
         code = int.from_bytes(payload[:2], "big")
-        if len(payload) == 1 or code not in _CODES:
+        if code not in _CODES:  # nor is half a code
             self._break("a close code that may not be sent")
             return False
         try:

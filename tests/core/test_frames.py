@@ -147,7 +147,9 @@ class PassingTests(SynchronousTestCase):
         self.assertEqual(frame_reader.feed(data[:100]), data[:100])
         self.assertTrue(frame_reader.passing)
         self.assertEqual(frame_reader.feed(data[100:200]), data[100:200])
-        self.assertEqual(frame_reader.feed(data[200:]), data[200:])
+        self.assertEqual(frame_reader.feed(data[200:-1]), data[200:-1])
+        self.assertTrue(frame_reader.passing)
+        self.assertEqual(frame_reader.feed(data[-1:]), data[-1:])
         self.assertFalse(frame_reader.passing)
 
     def test_header_passes_when_it_is_whole(self) -> None:
@@ -284,12 +286,15 @@ class ClosingTests(SynchronousTestCase):
         frame_reader.feed(control_frame(CLOSE, b"\x03"))
         self.assertEqual(frame_reader.broken, Ending(1002, "a close code that may not be sent"))
         frame_reader = reader(False)
-        frame_reader.feed(control_frame(CLOSE, b"\x03\xe8\xff"))
+        self.assertEqual(frame_reader.feed(control_frame(CLOSE, b"\x03\xe8\xff")), b"")
         self.assertEqual(frame_reader.broken, Ending(1007, "a close reason that is not UTF-8"))
 
 
 class BreakingTests(SynchronousTestCase):
     """Frames that break a rule: they do not pass, and what came before them does."""
+
+    SECOND = ("a message within a message",)
+    """Rules that take two frames to break, the first of which passes."""
 
     @given(st.booleans(), st.one_of(st.binary(max_size=40), frames_like()))
     def test_autobahn_finds_the_same(self, client: bool, data: bytes) -> None:
@@ -324,7 +329,7 @@ class BreakingTests(SynchronousTestCase):
         for data, reason in cases.items():
             frame_reader = reader()
             before = written(True, [(2, b"before", True)])
-            self.assertTrue(frame_reader.feed(before + data).startswith(before))
+            self.assertEqual(frame_reader.feed(before + data), before + data[: -6 if reason in self.SECOND else 0])
             self.assertEqual(frame_reader.broken, Ending(1002, reason))
             self.assertFalse(frame_reader.passing)
             self.assertEqual(frame_reader.feed(before), b"")
@@ -401,6 +406,12 @@ class WritingTests(SynchronousTestCase):
         self.assertTrue(reason.startswith(arrived))
         self.assertGreaterEqual(len(arrived.encode()), min(len(reason.encode()), 120))
 
+    def test_long_reason(self) -> None:
+        """It is cut after the last whole character of which there is room for all: 123 bytes are there."""
+        for reason, left in (("x" * 124, "x" * 123), ("é" * 62, "é" * 61), ("x" + "é" * 62, "x" + "é" * 61)):
+            payload = close_frame(Ending(1000, reason))[4:]
+            self.assertEqual(payload.decode(), left)
+
     @given(st.binary(min_size=4, max_size=4), st.binary(max_size=300))
     def test_mask_is_its_own_inverse(self, key: bytes, payload: bytes) -> None:
         """Masking twice gives the payload back."""
@@ -454,7 +465,7 @@ class AllowanceTests(SynchronousTestCase):
 
     def test_large_fragments(self) -> None:
         """A message in many large pieces counts as one."""
-        self.assertEqual(self.passed((1, bytes(1024), False), *[(0, bytes(1024), False)] * 9, (0, b"", True)), 11)
+        self.assertEqual(self.passed((1, bytes(1024), False), *[(0, bytes(5000), False)] * 9, (0, b"", True)), 11)
 
     def test_fragments_that_are_not_quite_large(self) -> None:
         """A fragment of a byte less than 1 KiB counts as a message."""
