@@ -32,7 +32,7 @@ from gateway.http import site
 from gateway.http.poller import Poller
 from gateway.http.proxy_protocol import ProxyProtocolFactory
 from gateway.http.transport import BACKLOG, UNSENT
-from gateway.process import snapshot
+from gateway.process import shares, snapshot
 from gateway.process.alone import Alone
 from gateway.process.supervisor import Supervisor
 from gateway.process.worker import Place, Worker
@@ -197,7 +197,7 @@ class OptionsTests(GatewayCase):
         """With workers it makes the supervisor of some, and where a supervisor says so a worker."""
         path = self.write(server={"workers": 2}, redis={"url": "redis://127.0.0.1"})
         self.assertIsInstance(makeService(self.parse(path)), Supervisor)
-        place = Place(0, 1, os.dup(0), {})
+        place = Place(0, 1, os.dup(0), shares.make(1), {})
         self.addCleanup(os.close, place.control)
         taken = os.dup(0)
         with open(path, "rb") as file:

@@ -35,6 +35,7 @@ class Generation:
     :ivar wanted: how many workers.
     :ivar drain: seconds until a worker that stops has finished.
     :ivar snapshot: the descriptor of the configuration as it was checked.
+    :ivar shares: the descriptor of what its workers know of each other.
     :ivar sockets: the descriptors that its workers accept from, by their keys.
     :ivar admin: where operators are listened to, as an endpoint; and that endpoint's descriptors.
     """
@@ -43,6 +44,7 @@ class Generation:
     wanted: int
     drain: float
     snapshot: int
+    shares: int
     sockets: Mapping[str, int]
     admin: str
     admin_sockets: Mapping[str, int]

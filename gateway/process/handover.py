@@ -33,7 +33,7 @@ class Handover:
     pidfile: str
 
     VARIABLE: ClassVar = "SMARTGATE_HANDOVER"
-    FORMAT: ClassVar = "1"
+    FORMAT: ClassVar = "2"
     """What is left, and how supervisor and workers talk: another number where either is not understood any more."""
     FORMAT_VARIABLE: ClassVar = "SMARTGATE_HANDOVER_FORMAT"
     """In the environment of a check: the format in which the program that runs would hand over to the one checked."""
@@ -67,6 +67,7 @@ class Handover:
 
     def _descriptors(self) -> Iterator[int]:
         yield self.generation.snapshot
+        yield self.generation.shares
         yield from self.generation.sockets.values()
         yield from self.generation.admin_sockets.values()
         for _, _, control, _ in self.workers:

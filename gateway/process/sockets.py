@@ -3,7 +3,7 @@
 All workers accept from the same socket. What waits in its queue is lost only with the last descriptor of it, so no
 worker's end, nor a reload, loses a connection, and one that hangs takes no new ones. A socket for each worker
 (SO_REUSEPORT) would be spread by the kernel, but a connection that waits in the queue of a worker that hangs or ends
-waits for that one. Workers accept one connection a turn of their reactor: those with less to do take more.
+waits for that one. Workers accept one connection a turn of their reactor, and leave it to those that have fewer.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from typing import Any
 from twisted.internet import tcp, unix
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import directlyProvides, providedBy
 
 from gateway.config.endpoints import take_apart
 from gateway.http.transport import BACKLOG
+from gateway.process.shares import PAUSE, Shares
 
 
 def tcp_key(interface: str, port: int) -> str:
@@ -169,11 +171,13 @@ class Inherited(_Endpoints):
     """A reactor whose endpoints accept from sockets that another process has bound.
 
     :param sockets: their descriptors, by their keys; each is used once.
+    :param shares: of the workers that accept from them, too; None where nobody else does.
     """
 
-    def __init__(self, reactor: Any, sockets: Mapping[str, int]) -> None:
+    def __init__(self, reactor: Any, sockets: Mapping[str, int], shares: Shares | None = None) -> None:
         super().__init__(reactor)
         self._sockets = dict(sockets)
+        self._shares = shares
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         """Accept; see ``IReactorTCP.listenTCP``."""
@@ -191,6 +195,7 @@ class Inherited(_Endpoints):
             port = _UNIXPort._fromListeningDescriptor(self._reactor, fileDescriptor, factory)
         else:
             port = _TCPPort._fromListeningDescriptor(self._reactor, fileDescriptor, addressFamily, factory)
+        port.shares = self._shares
         port.startListening()
         return port
 
@@ -210,21 +215,43 @@ class Inherited(_Endpoints):
 
 
 class _TCPPort(tcp.Port):
-    """Accepts one connection a turn from a socket that others accept from, too."""
+    """Accepts one connection a turn from a socket that others accept from, too, unless it is theirs to take."""
+
+    reactor: Any
+    shares: Shares | None = None
+    _pause: IDelayedCall | None = None
 
     def doRead(self) -> None:
+        if self.shares is None or self.shares.mine():
+            self._take()
+        else:
+            self.stopReading()
+            self._pause = self.reactor.callLater(PAUSE, self._go_on)
+
+    def _go_on(self) -> None:
+        """Take what was left to the others and is there still."""
+        self._pause = None
+        if self._take() and self.shares is not None:
+            self.shares.left()
+        self.startReading()
+
+    def _take(self) -> bool:
+        """Accept a connection; whether there was one."""
         self.numberAccepts = 1
         super().doRead()
+        if self.shares is not None:
+            self.shares.note()
+        return self.numberAccepts > 1  # Twisted's own, which would accept more the next time
+
+    def connectionLost(self, reason: Any) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        if self.shares is not None:
+            self.shares.leave()
+        tcp.Port.connectionLost(self, reason)
 
 
-class _UNIXPort(unix.Port):
+class _UNIXPort(_TCPPort, unix.Port):
     """The same; its file belongs to whoever bound it."""
 
     _shouldShutdown = False
-
-    def doRead(self) -> None:
-        self.numberAccepts = 1
-        super().doRead()
-
-    def connectionLost(self, reason: Any) -> None:
-        tcp.Port.connectionLost(self, reason)

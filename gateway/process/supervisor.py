@@ -15,7 +15,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall, deferLater
 
 from gateway.config import Settings
-from gateway.process import snapshot, systemd
+from gateway.process import shares, snapshot, systemd
 from gateway.process.children import Check, Child
 from gateway.process.commands import Commands
 from gateway.process.fleet import STOP_MARGIN, Fleet, Generation, State, Worker
@@ -289,6 +289,7 @@ class Supervisor(ProcessService):
             wanted(self._settings),
             server.shutdown_delay + server.drain,
             taken,
+            shares.make(wanted(self._settings)),
             clients.sockets,
             server.admin,
             admin.sockets,
@@ -304,10 +305,10 @@ class Supervisor(ProcessService):
         with one, other:
             first = systemd.FIRST + systemd.handed(os.environ)
             files = {0: 0, 1: 1, 2: log_file, **{each: each for each in range(systemd.FIRST, first)}}
-            files |= {first: other.fileno(), first + 1: generation.snapshot}
-            sockets = {key: first + 2 + index for index, key in enumerate(generation.sockets)}
+            files |= {first: other.fileno(), first + 1: generation.snapshot, first + 2: generation.shares}
+            sockets = {key: first + 3 + index for index, key in enumerate(generation.sockets)}
             files |= {sockets[key]: descriptor for key, descriptor in generation.sockets.items()}
-            place = Place(worker.number, generation.number, first, sockets)
+            place = Place(worker.number, generation.number, first, first + 2, sockets)
             environ = {key: value for key, value in os.environ.items() if key not in _NOT_FOR_WORKERS}
             environ |= {**place.give(), snapshot.VARIABLE: str(first + 1), **systemd.to(0)}
             child = self._child(worker)
@@ -392,4 +393,4 @@ def _close(these: Iterable[Generation], without: Iterable[Generation]) -> None:
 
 def _descriptors(generation: Generation) -> dict[int, str]:
     found = {descriptor: key for key, descriptor in (*generation.sockets.items(), *generation.admin_sockets.items())}
-    return {**found, generation.snapshot: "snapshot"}
+    return {**found, generation.snapshot: "snapshot", generation.shares: "shares"}

@@ -15,6 +15,7 @@ from twisted.internet.task import deferLater
 from gateway.process.children import connect
 from gateway.process.control import Failed, Family, Serving, WorkerEnd
 from gateway.process.service import ProcessService
+from gateway.process.shares import Shares
 from gateway.process.sockets import Inherited
 from gateway.process.totals import families
 
@@ -29,12 +30,14 @@ class Place:
     """Where a worker stands.
 
     :ivar control: the descriptor by which it is in touch with its supervisor.
+    :ivar shares: the descriptor of what workers know of each other.
     :ivar sockets: the descriptors that it accepts from, by their keys.
     """
 
     number: int
     generation: int
     control: int
+    shares: int
     sockets: Mapping[str, int]
 
     VARIABLE = "SMARTGATE_WORKER"
@@ -111,7 +114,8 @@ class Worker(ProcessService):
         Deferred.fromCoroutine(self._begin_serving()).addErrback(self._failed)
 
     async def _begin_serving(self) -> None:
-        inherited = Inherited(self.reactor, self._place.sockets)
+        shares = Shares(self._place.shares, self._place.number, self._connections, self.reactor.seconds)
+        inherited = Inherited(self.reactor, self._place.sockets, shares)
         gateway = self._make(inherited)
         gateway.start()
         self._gateway = gateway
@@ -126,6 +130,9 @@ class Worker(ProcessService):
         gateway.listen()
         inherited.release()
         self._link.callRemote(Serving)
+
+    def _connections(self) -> int:
+        return 0 if self._gateway is None else self._gateway.connections
 
     def _failed(self, failure: Any) -> None:
         if failure.check(SystemExit, OSError) is None:

@@ -27,7 +27,7 @@ DRAIN = 10.0
 
 def generation(number: int, wanted: int = 2) -> Generation:
     """What a configuration asks for."""
-    return Generation(number, wanted, DRAIN, 9, {}, "", {})
+    return Generation(number, wanted, DRAIN, 9, 10, {}, "", {})
 
 
 class FakeProcess:

@@ -64,7 +64,7 @@ class PlaceTests(SynchronousTestCase):
     def test_given_and_taken(self) -> None:
         """It is told in the environment, once."""
         self.assertIsNone(Place.take({}))
-        place = Place(1, 2, 3, {"tcp  80": 4})
+        place = Place(1, 2, 3, 4, {"tcp  80": 5})
         environ = place.give()
         self.assertEqual((Place.take(environ), environ), (place, {}))
 
@@ -75,10 +75,10 @@ class HandoverTests(SynchronousTestCase):
     def test_given_and_taken(self) -> None:
         """All of it arrives, and the descriptors are inherited only on the way."""
         self.assertIsNone(Handover.take({}))
-        files = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) for _ in range(4)]
+        files = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) for _ in range(5)]
         for each in files:
             self.addCleanup(os.close, each)
-        generation = Generation(7, 2, 30.0, files[0], {"tcp  80": files[1]}, "tcp:81", {"tcp  81": files[2]})
+        generation = Generation(7, 2, 30.0, files[0], files[4], {"tcp  80": files[1]}, "tcp:81", {"tcp  81": files[2]})
         counted: Any = [["a", "counter", "Some.", [["a_total", {}, 1.0]]]]
         workers: Any = [[0, 4711, files[3], 1.5]]
         handover = Handover(generation, workers, counted, {"reloads": 3}, True, "/run/x.pid")

@@ -17,6 +17,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway.process.shares import PAUSE, Shares, make
 from gateway.process.sockets import Binder, Inherited, close, tcp_key, unix_key
 from tests.certificates import Authority
 
@@ -32,7 +33,8 @@ class Reactor(MemoryReactorClock):
         self.reading.append(reader)
 
     def removeReader(self, reader: Any) -> None:
-        self.reading.remove(reader)
+        if reader in self.reading:
+            self.reading.remove(reader)
 
 
 class SocketCase(SynchronousTestCase):
@@ -204,6 +206,62 @@ class AcceptTests(SocketCase):
             self.lose(port)
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
+
+    def shared(self, has: int, other: int) -> tuple[Any, list[Any], Any, Shares]:
+        """The port of a worker with so many connections beside another, what it takes, where, and that other's view."""
+        bound = self.bind("tcp:0:interface=127.0.0.1").sockets
+        memory = make(2)
+        self.addCleanup(os.close, memory)
+        one = Shares(os.dup(memory), 0, lambda: has + len(built), self.reactor.seconds)
+        beside = Shares(os.dup(memory), 1, lambda: other, self.reactor.seconds)
+        beside.note()
+        inherited = Inherited(self.reactor, {key: os.dup(number) for key, number in bound.items()}, one)
+        built: list[Any] = []
+        factory = Factory()
+        factory.buildProtocol = built.append  # type: ignore[method-assign, assignment]
+        port = inherited.listenTCP(0, factory, interface="127.0.0.1")
+        return port, built, self.address(*bound.values()), beside
+
+    def test_fewer(self) -> None:
+        """Who has fewer connections than another takes the next one, and tells."""
+        port, built, address, other = self.shared(5, 6)
+        with socket.create_connection(address):
+            port.doRead()
+        self.assertEqual(len(built), 1)
+        self.assertTrue(other.mine())
+        self.lose(port)
+
+    def test_more(self) -> None:
+        """Who has more leaves it to the others for a moment; what is there still then it takes, and what comes next."""
+        port, built, address, _ = self.shared(5, 3)
+        with socket.create_connection(address), socket.create_connection(address):
+            port.doRead()
+            self.assertEqual((built, self.reactor.reading), ([], []))
+            self.reactor.advance(PAUSE)
+            self.assertEqual((len(built), self.reactor.reading), (1, [port]))
+            port.doRead()
+            self.assertEqual(len(built), 2)
+        self.lose(port)
+
+    def test_closed(self) -> None:
+        """Who accepts no more is not waited for."""
+        port, _, _, other = self.shared(1, 6)
+        port.doRead()
+        self.assertFalse(other.mine())
+        self.lose(port)
+        self.assertTrue(other.mine())
+
+    def test_taken_by_another(self) -> None:
+        """What another took in that moment changes nothing: the one after that is left to it, too."""
+        port, built, _, _ = self.shared(5, 3)
+        for _ in range(2):
+            port.doRead()
+            self.reactor.advance(PAUSE)
+        self.assertEqual((built, self.reactor.reading), ([], [port]))
+        port.doRead()
+        self.assertEqual(self.reactor.reading, [])
+        self.lose(port)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_not_bound(self) -> None:
         """What the supervisor has not bound cannot be listened at."""

@@ -14,6 +14,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway.process import shares
 from gateway.process.control import Failed, Serving
 from gateway.process.sockets import Inherited
 from gateway.process.worker import READY_TIMEOUT, Place, Worker
@@ -78,7 +79,7 @@ class WorkerCase(SynchronousTestCase):
         self.addCleanup(other.close)
         self.spare = os.open("/dev/null", os.O_RDONLY)
         self.signals: dict[int, Any] = {}
-        place = Place(1, 4, one.detach(), {"tcp  80": self.spare})
+        place = Place(1, 4, one.detach(), shares.make(2), {"tcp  80": self.spare})
         self.worker = Worker(self.reactor, {"nodaemon": 1}, self.make, place, install=self.signals.__setitem__)
         self.patch(self.worker._link, "callRemote", self.say)
 
