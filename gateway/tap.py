@@ -44,6 +44,8 @@ from gateway.wiring.upstreams import make_clusters, make_discoveries
 
 PARTING: Final = 5.0
 """Seconds in which a gateway that retires closes what is open after its time, a little at a time."""
+CUT_TIMEOUT: Final = 1.0
+"""Seconds in which connections that were cut have ended, and their requests are recorded; nobody waits longer."""
 
 
 class Options(usage.Options):
@@ -272,7 +274,7 @@ class Gateway(service.Service):
             self._delay.cancel()
         self._site.abort()
         if self._drained is not None:
-            self._drained.cancel()
+            self._drained.addTimeout(CUT_TIMEOUT, self._reactor)
 
     def _leave(self) -> Deferred[Any]:
         """Take no more connections; fires when there are none and all else is closed, too."""

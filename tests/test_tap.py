@@ -37,7 +37,7 @@ from gateway.process.alone import Alone
 from gateway.process.supervisor import Supervisor
 from gateway.process.worker import Place, Worker
 from gateway.resources.bridges import CLOSE_TIMEOUT
-from gateway.tap import PARTING, Gateway, Options, makeService
+from gateway.tap import CUT_TIMEOUT, PARTING, Gateway, Options, makeService
 from gateway.wiring import upstreams
 from gateway.wiring.listeners import RENEWED
 from tests.certificates import Authority
@@ -553,7 +553,7 @@ class TablesTests(GatewayCase):
         self.reactor.advance(66)
         self.assertEqual(len(questions), 2)
         stopped = self.gateway.stopService()
-        self.reactor.advance(30)
+        self.reactor.pump([30, CUT_TIMEOUT])
         self.successResultOf(stopped)
         self.reactor.advance(66)
         self.assertEqual(len(questions), 2)
@@ -955,7 +955,7 @@ class WorkerTests(GatewayCase):
         self.assertNoResult(retired)
         for each in (idle, stream, socket, last):
             each.lost()
-        self.reactor.advance(CLOSE_TIMEOUT)
+        self.reactor.pump([CLOSE_TIMEOUT, CUT_TIMEOUT])
         self.successResultOf(retired)
 
     def test_retire_and_stop(self) -> None:
@@ -966,6 +966,7 @@ class WorkerTests(GatewayCase):
         stopped = self.gateway.stopService()
         self.reactor.advance(20)
         self.assertTrue(client.aborted)
+        client.lost()
         self.successResultOf(retired)
         self.successResultOf(stopped)
 
@@ -976,6 +977,7 @@ class WorkerTests(GatewayCase):
         stopped = self.gateway.stopService()
         self.gateway.hurry()
         self.assertTrue(client.aborted)
+        client.lost()
         self.successResultOf(stopped)
 
 
@@ -1037,11 +1039,13 @@ class StopTests(GatewayCase):
         path = Path(self.mktemp())
         self.start(server={"drain": "5s"}, access_log={"path": str(path)})
         client = self.send()
-        self.patch(client, "abortConnection", client.lost)
         stopped = self.gateway.stopService()
         self.reactor.advance(4.9)
-        self.assertNoResult(stopped)
+        self.assertFalse(client.aborted)
         self.reactor.advance(0.1)
+        self.assertTrue(client.aborted)
+        self.assertNoResult(stopped)
+        client.lost()
         self.successResultOf(stopped)
         self.assertEqual(json.loads(path.read_text())["status"], 499)
 
@@ -1080,8 +1084,20 @@ class StopTests(GatewayCase):
         self.start(server={"shutdown_delay": "5s"})
         client = self.send()
         stopped = self.gateway.stopService()
-        self.patch(client, "abortConnection", client.lost)
         self.gateway.hurry()
+        self.assertTrue(client.aborted)
+        client.lost()
+        self.successResultOf(stopped)
+
+    def test_cut_and_never_told(self) -> None:
+        """A connection whose end nobody hears of does not keep the gateway."""
+        self.start()
+        self.send()
+        stopped = self.gateway.stopService()
+        self.gateway.hurry()
+        self.reactor.advance(CUT_TIMEOUT * 0.9)
+        self.assertNoResult(stopped)
+        self.reactor.advance(CUT_TIMEOUT * 0.1)
         self.successResultOf(stopped)
 
     def test_operators(self) -> None:

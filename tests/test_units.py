@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.config.schema import Server
 from gateway.process.fleet import PATIENCE, START_TIMEOUT, STOP_MARGIN
-from gateway.process.service import FEEDINGS, PARTING
+from gateway.process.service import FEEDINGS, END_MARGIN
 from gateway.process.supervisor import LOOK_PERIOD
 from gateway.wiring.descriptors import RESERVE
 from tests.run import ROOT
@@ -82,7 +82,7 @@ class UnitTests(SynchronousTestCase):
 
     def test_time_to_stop(self) -> None:
         """The default drain ends within the time that even a supervisor has which says nothing."""
-        self.assertGreaterEqual(seconds("TimeoutStopSec"), Server().drain + STOP_MARGIN + PARTING)
+        self.assertGreaterEqual(seconds("TimeoutStopSec"), Server().drain + STOP_MARGIN + END_MARGIN)
 
     def test_time_to_hang(self) -> None:
         """A worker that hangs is killed before the watchdog's time is over: 5 s, and the feedings around them."""

@@ -78,12 +78,14 @@ class Slots:
         self._wakes += 1
         if self._wakes > 1:
             return  # somebody who was woken gave up a slot at once: the loop below goes on for the next one
-        while self._wakes and self.waiting:
-            waiter = next(iter(self.waiting))
-            del self.waiting[waiter]
-            waiter.woken()
-            self._wakes -= 1
-        self._wakes = 0
+        try:
+            while self._wakes and self.waiting:
+                waiter = next(iter(self.waiting))
+                del self.waiting[waiter]
+                waiter.woken()
+                self._wakes -= 1
+        finally:
+            self._wakes = 0
 
 
 class Circuit:

@@ -72,6 +72,9 @@ class HTTPChannel(RequestReader):
             self._held += data
             self.update_reading()
             return
+        if self._ahead:  # TLS hands over all that it has read, paused or not
+            self._ahead += data
+            return
         if len(data) > SLICE:
             self._feed_slices(data)
         else:

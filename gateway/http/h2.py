@@ -26,7 +26,9 @@ from gateway.core.errors import BadRequest
 from gateway.core.h2_frames import Allowance, FrameMeter
 from gateway.http.h2_stream import VERSION, H2Stream
 from gateway.http.h2_wire import FIELD_OVERHEAD, LAST_REQUESTS, STREAMS, TABLE, WINDOW, make_wire, release
+from gateway.http.patience import keeps_up
 from gateway.http.request import Request
+from gateway.http.transport import unsent
 
 if TYPE_CHECKING:
     from gateway.http.site import Site
@@ -64,7 +66,7 @@ class H2Channel(Protocol):
     def __init__(self, site: Site) -> None:
         self.site = site
         self.output_full = False
-        self._full_since = 0.0
+        self.pace: Any = None
         self.peer = ""
         limits, now = site.limits, site.clock.seconds()
         announced = limits.head + limits.fields * FIELD_OVERHEAD
@@ -126,7 +128,7 @@ class H2Channel(Protocol):
     def pauseProducing(self) -> None:
         if not self.output_full:
             self.output_full = True
-            self._full_since = self.site.clock.seconds()
+            self.pace = None
 
     def resumeProducing(self) -> None:
         self.output_full = False
@@ -192,11 +194,9 @@ class H2Channel(Protocol):
     def check(self, now: float) -> None:
         """Give up what has been waited for too long; the site asks from time to time."""
         limits = self.site.limits
-        if self._closing:  # a client that does not take its last answers is cut, too
-            if now - self._since >= limits.send_timeout:
+        if self.output_full or self._closing:
+            if not keeps_up(self, lambda: -unsent(self.transport), limits.send_timeout, limits.min_rate, now):
                 self.abort()
-        elif self.output_full and now - self._full_since >= limits.send_timeout:
-            self.abort()
         elif self._block_since is not None and now - self._block_since >= limits.head_timeout:
             self._end(ErrorCodes.ENHANCE_YOUR_CALM)
         elif not self._streams:
@@ -204,7 +204,7 @@ class H2Channel(Protocol):
             if self._knows(now) or now - self._since >= patience:
                 self._end(ErrorCodes.NO_ERROR)
         for stream in tuple(self._streams.values()):
-            stream.check(now)
+            stream.check(now, self.output_full)
 
     def idle_since(self) -> float | None:
         """Since when the client has asked for nothing more; None while it does, and before its first request."""

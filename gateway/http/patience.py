@@ -31,9 +31,12 @@ def check(channel: HTTPChannel, now: float) -> None:
     waited = now - channel._since
     limits = channel.site.limits
     if channel._lingering:
-        if waited >= limits.linger_timeout:
+        if waited < limits.linger_timeout:
+            return
+        if not unsent(channel.transport):
             channel.abort()
-        return
+            return
+        channel._since = now  # it begins when the client has all of its answer
     current = channel._current
     if channel.output_full or channel._closing:
         # As long as nothing more is written, only this can tell what the client takes.
@@ -42,6 +45,7 @@ def check(channel: HTTPChannel, now: float) -> None:
             return
     elif current is not None and current.relay is not None:
         current.relay.check(now)
+        waited = now - channel._since
     if channel._closing or channel._paused:
         return  # what is not read cannot be late
     receiving = channel._receiving

@@ -182,7 +182,7 @@ class Poller:
                 if transport.connected:
                     self._ended(transport, why, reading)
                 else:
-                    self._lost(transport, why, reading)
+                    self._lost(transport, Failure(why), reading)
 
     def logPrefix(self) -> str:
         return "-"
@@ -191,9 +191,7 @@ class Poller:
         """The reactor has stopped: so it is for everybody here."""
         self._tell(float("inf"))
         for transport in tuple(self._transports.values()):
-            self.removeReader(transport)
-            self.removeWriter(transport)
-            transport.connectionLost(reason)
+            self._lost(transport, reason, False)
 
     def _stopped(self) -> None:
         self.connectionLost(Failure(ConnectionLost()))
@@ -261,7 +259,7 @@ class Poller:
                 self._log.failure("A connection failed")
                 why = error
             if why is not None:
-                self._lost(transport, why, False)
+                self._lost(transport, Failure(why), False)
 
     def _ended(self, transport: Any, why: Exception, reading: bool) -> None:
         """A connection has ended: nothing more is read from it, and soon it is told."""
@@ -279,10 +277,7 @@ class Poller:
         while losses:
             transport, why, reading = losses.popleft()
             if transport.connected:
-                try:
-                    self._lost(transport, why, reading)
-                except Exception:
-                    self._log.failure("A connection failed")
+                self._lost(transport, Failure(why), reading)
             if self.seconds() >= until:
                 break
         if losses and self._loss_call is None:
@@ -292,13 +287,16 @@ class Poller:
         self._loss_call = None
         self._tell(0)
 
-    def _lost(self, transport: Any, why: Exception, reading: bool) -> None:
-        self.removeReader(transport)
-        if reading and isinstance(why, ConnectionDone):
-            transport.readConnectionLost(Failure(why))
-        else:
-            self.removeWriter(transport)
-            transport.connectionLost(Failure(why))
+    def _lost(self, transport: Any, reason: Failure, reading: bool) -> None:
+        try:
+            self.removeReader(transport)
+            if reading and reason.check(ConnectionDone):
+                transport.readConnectionLost(reason)
+            else:
+                self.removeWriter(transport)
+                transport.connectionLost(reason)
+        except Exception:  # which must not take their turn from the others
+            self._log.failure("A connection failed")
 
     def _wait(self, transport: Any, event: int) -> None:
         descriptor = transport.fileno()

@@ -49,6 +49,8 @@ class Relay(Tries):
         request = self._request
         self._started = self._since = request.channel.site.clock.seconds()
         connection.request(self, self._way.request_head(request, self.instance))
+        if request.channel.output_full:  # which TLS says once
+            self.pause()
         if self._sent_all:
             self._send_kept()
         elif request.body_complete and not request.body and not request.chunked_body:

@@ -172,6 +172,8 @@ class Site(Factory):
         """A client has chosen HTTP/2: a channel of its own takes the transport."""
         transport.wrappedProtocol = channel = H2Channel(self)
         channel.makeConnection(transport)
+        if self.draining:
+            channel.announce_end()
 
     def opened(self, channel: Channel) -> None:
         """A connection was accepted."""
@@ -200,7 +202,10 @@ class Site(Factory):
         for _ in range(min(LOOKS, len(self._unchecked))):
             channel = self._unchecked.pop()
             if channel in self.channels:
-                channel.check(now)
+                try:
+                    channel.check(now)
+                except Exception:  # the looks at all others must go on
+                    self._log.failure("A look at a connection failed")
             ended = self.clock.seconds()
             if ended - began >= LOOK:
                 pause = max(BREATH * self.connections.room, LEAST_BREATH)

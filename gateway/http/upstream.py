@@ -201,6 +201,7 @@ class UpstreamConnection(Protocol):
             raise UpstreamFailed("The service behind this path sent an answer that nobody asked for")
         self._in_body = False
         self._reason = b""
+        self._size = 0
         self._fields: list[tuple[bytes, bytes]] = []
 
     def on_status(self, reason: bytes) -> None:
@@ -212,6 +213,9 @@ class UpstreamConnection(Protocol):
         if self._in_body:
             return  # a trailer: discarded
         self._fields.append((name, value))
+        self._size += len(name) + len(value) + 4
+        if self._size > HEAD_LIMIT:
+            raise UpstreamFailed("The service behind this path sent too large a head or trailer")
         if len(self._fields) > FIELDS_LIMIT:
             raise UpstreamFailed("The service behind this path sent too many header fields")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from gateway.process.service import PARTING, ProcessService
+from gateway.process.service import END_MARGIN, ProcessService
 
 
 class Alone(ProcessService):
@@ -44,7 +44,7 @@ class Alone(ProcessService):
     def stopService(self) -> Deferred[None]:
         """Take no more connections, and let requests finish."""
         super().stopService()
-        self._notify.stopping(self._end + PARTING)
+        self._notify.stopping(self._end + END_MARGIN)
         stopped: Deferred[None] = self._gateway.stopService()
         return stopped
 

@@ -274,6 +274,7 @@ class Fleet(Generic[ProcessT]):
             self._log.error("Worker {number} (process {pid}) has ended: {why}", **_named(worker), why=why)
             if self._clock.seconds() - worker.since >= STEADY:
                 self._quick_ends.pop(worker.number, None)
+            self.restarts += 1
             self._restart(worker.number)
         elif not self.busy:
             self._owner.settled()
@@ -303,7 +304,6 @@ class Fleet(Generic[ProcessT]):
             return
         ends = self._quick_ends.get(number, 0)
         self._quick_ends[number] = min(ends + 1, 20)
-        self.restarts += 1
         self._restarts[number] = self._clock.callLater(
             min(FIRST_DELAY * 2**ends, LONGEST_DELAY), self._launch_again, number
         )

@@ -22,7 +22,7 @@ FEEDINGS: Final = 4
 """How often systemd's watchdog is fed within its time. A worker that hangs starves it for five seconds before it is
 killed: with two, it may come to its end in that very moment.
 """
-PARTING: Final = 5.0
+END_MARGIN: Final = 5.0
 """Seconds that a process may take to end when its requests are over."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 

@@ -21,7 +21,7 @@ from gateway.process.commands import Commands
 from gateway.process.fleet import STOP_MARGIN, Fleet, Generation, State, Worker
 from gateway.process.handover import Handover
 from gateway.process.operators import Operators
-from gateway.process.service import PARTING, SIGNALS, ProcessService
+from gateway.process.service import END_MARGIN, SIGNALS, ProcessService
 from gateway.process.sockets import Binder, close
 from gateway.process.totals import Totals
 from gateway.process.worker import Place
@@ -97,7 +97,7 @@ class Supervisor(ProcessService):
         super().startService()
         if self._handover is None:
             try:
-                self._first = self._generation(1, self._taken or snapshot.take(self._commands.config), {}, {})
+                self._first = self._generation(1, self._taken or snapshot.take(self._commands.config), {})
             except (CannotListenError, OSError) as error:
                 raise SystemExit(f"smartgate: {error}") from None
 
@@ -121,7 +121,7 @@ class Supervisor(ProcessService):
         super().stopService()
         self.stopping = True
         drains = [worker.generation.drain for worker in self._fleet.workers]
-        self._notify.stopping(max(drains, default=0.0) + STOP_MARGIN + PARTING)
+        self._notify.stopping(max(drains, default=0.0) + STOP_MARGIN + END_MARGIN)
         _close([each for each in (self._fleet.current, self._fleet.coming) if each is not None], [])
         operators = self._operators.stop()
         self._fleet.stop()
@@ -167,9 +167,12 @@ class Supervisor(ProcessService):
             if mistakes is not None:
                 self._refuse(mistakes)
             elif not self.stopping:
-                await self._quiet()
-                if not self.stopping:
-                    self._replace(taken)  # returns only when it failed
+                try:
+                    await self._quiet()
+                    if not self.stopping:
+                        self._replace(taken)
+                finally:
+                    self._resume()
         finally:
             os.close(taken)
 
@@ -181,7 +184,7 @@ class Supervisor(ProcessService):
         files: dict[int, Any] = {0: 0, 1: "r", 2: "r", there: taken}
         self.reactor.spawnProcess(check, command[0], command, environ, self._commands.directory, childFDs=files)
         place, config = snapshot.place(there), self._commands.config
-        told = check.result.addTimeout(CHECK_TIMEOUT, self.reactor)
+        told = check.result.addTimeout(CHECK_TIMEOUT, self.reactor, _unchecked)
         return told.addCallback(lambda text: text and text.replace(place, config))
 
     async def _quiet(self) -> None:
@@ -204,8 +207,18 @@ class Supervisor(ProcessService):
         """The workers that have not answered yet."""
         return [each for each in self._fleet.workers if each.state is State.STARTING or not each.process.quiet]
 
+    def _resume(self) -> None:
+        """Go on after :meth:`_quiet`: no other program has taken over."""
+        if not self.stopping:
+            self._fleet.resume()
+            self._looking.start(LOOK_PERIOD, now=False)
+            self._operators.resume()
+
     def _replace(self, taken: int) -> None:
-        """Go on as another program, with the same process id, sockets and workers."""
+        """Go on as another program, with the same process id, sockets and workers.
+
+        :raises RuntimeError: when it cannot.
+        """
         generation = self._fleet.current
         assert generation is not None
         handover = Handover(
@@ -216,21 +229,19 @@ class Supervisor(ProcessService):
             self._again,
             self._pidfile,
         )
-        command = self._commands.supervisor
+        command, left = self._commands.supervisor, dict[str, str]()
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # what comes meanwhile waits for the next program
-        sys.stdout.flush()
-        os.set_inheritable(taken, True)
-        left = handover.give()
-        environ = {**os.environ, **left, snapshot.VARIABLE: str(taken), **systemd.to(os.getpid())}
         try:
+            sys.stdout.flush()
+            os.set_inheritable(taken, True)
+            left = handover.give()
+            environ = {**os.environ, **left, snapshot.VARIABLE: str(taken), **systemd.to(os.getpid())}
             os.execve(command[0], command, environ)
         except OSError as error:
             Handover.take(left)
+            raise RuntimeError(f"{command[0]}: {error}") from error
+        finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            self._fleet.resume()
-            self._looking.start(LOOK_PERIOD, now=False)
-            self._operators.resume()
-            self._refuse(f"{command[0]}: {error}")
 
     def _go_on(self, handover: Handover) -> None:
         """Take over from the program before, and replace its workers."""
@@ -240,7 +251,7 @@ class Supervisor(ProcessService):
         self._fleet.adopt(before, {number: since for number, _, _, since in handover.workers})
         assert self._taken is not None
         try:
-            coming = self._generation(before.number + 1, self._taken, before.sockets, before.admin_sockets)
+            coming = self._generation(before.number + 1, self._taken, {**before.sockets, **before.admin_sockets})
         except (CannotListenError, OSError) as error:
             os.close(self._taken)
             self._refuse(str(error))
@@ -264,15 +275,13 @@ class Supervisor(ProcessService):
 
     # -- sockets --------------------------------------------------------------------------------------------------
 
-    def _generation(
-        self, number: int, taken: int, bound: Mapping[str, int], bound_admin: Mapping[str, int]
-    ) -> Generation:
+    def _generation(self, number: int, taken: int, bound: Mapping[str, int]) -> Generation:
         """Bind what the configuration says, where it is not bound already.
 
         :raises CannotListenError: when something cannot be bound; then nothing new is.
         """
         server = self._settings.server
-        clients, admin = Binder(self.reactor, bound), Binder(self.reactor, bound_admin)
+        clients, admin = Binder(self.reactor, bound), Binder(self.reactor, bound)
         try:
             if not wanted(self._settings):
                 raise OSError("server.workers = 0 takes a restart")
@@ -381,6 +390,10 @@ class Supervisor(ProcessService):
 
     def _own_counts(self) -> dict[str, int]:
         return {**self._counts, "restarts": self._fleet.restarts}
+
+
+def _unchecked(_: object, seconds: float) -> None:
+    raise RuntimeError(f"the check of the configuration is not over after {seconds:g} s")
 
 
 def _close(these: Iterable[Generation], without: Iterable[Generation]) -> None:

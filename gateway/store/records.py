@@ -205,6 +205,8 @@ class RedisRecords:
                     self._reload = False
                     await self._load(link)
                     self.loaded = True
+                    if tracked:
+                        self._complaint = ""
                 else:
                     await link.execute_command("PING")  # without an answer the connection is cut
             except ResponseError as error:  # it may still be loading, or its administrator at work

@@ -91,6 +91,19 @@ class SlotsTests(SynchronousTestCase):
             woken.append(waiting.wakes)
         self.assertEqual(woken, [0, 0, 1])
 
+    def test_failing(self) -> None:
+        """Somebody who fails when woken does not keep those who wait asleep for good."""
+
+        def fail() -> None:
+            raise ValueError
+
+        failing, waiting = Waiting(fail), Waiting()
+        self.slots.wait(failing)
+        self.slots.wait(waiting)
+        self.assertRaises(ValueError, self.slots.wake)
+        self.slots.wake()
+        self.assertEqual(waiting.wakes, 1)
+
     def test_giving_up_at_once(self) -> None:
         """A long queue of those who give their slot up at once does not end in deep recursion."""
         slots = Slots(lambda: 1, 10_000)

@@ -99,6 +99,21 @@ class SequenceTests(ChannelTestCase):
         self.assertEqual(self.answers(), [(200, b"%d" % index) for index in range(1001)])
         self.assertEqual(channel._ahead, b"")
 
+    def test_more_than_what_waits(self) -> None:
+        """TLS hands over all records of a read, whether or not anybody reads: the later ones keep their place."""
+        channel: Any = next(iter(self.gateway.site.channels))
+        for later in (1, 1000):
+            self.hand.requests.clear()
+            channel.dataReceived(ask("/hand/first") * 1000)
+            channel.dataReceived(ask("/hand/later") * later)
+            number = 0
+            while number < len(self.hand.requests):
+                self.hand.requests[number].respond(200, b"")
+                number += 1
+                self.after(0)
+            paths = [request.path for request in self.hand.requests]
+            self.assertEqual(paths, [b"/hand/first"] * 1000 + [b"/hand/later"] * later)
+
     def test_requests_behind_a_last_one(self) -> None:
         """Those that were not taken apart yet are not served either."""
         self.client.send(b"GET /hand HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + ask("/hand") * 1000)
@@ -644,6 +659,22 @@ class TimeTests(ChannelTestCase):
         self.after(0.7)
         self.assertEqual(([status for status, _ in self.answers()], self.client.ended), ([413], "cut"))
         self.assertEqual(self.gateway.site.channels, set())
+
+    def test_last_answers_that_are_taken_slowly(self) -> None:
+        """A client has as long for its last answer as for any other, and what is listened to comes after that."""
+        for lines, of in (((), Wire), ((), SecureWire), (("Content-Length: 100",), Wire)):
+            self.setUp()
+            client = self.gateway.connect(of=of)
+            client.stop_taking()
+            client.send(ask("/hand", *lines))
+            if not lines:
+                self.gateway.site.retire()
+            self.hand.requests[0].respond(200, b"", bytes(60_000))
+            for _ in range(60):
+                client.take_some(1000)
+                self.after(0.5)
+            client.take_again()
+            self.assertEqual(self.answers(client), [(200, bytes(60_000))], (lines, of))
 
     def test_lingering_after_a_head_that_is_refused(self) -> None:
         """The rest of a head that is too large may still be on its way."""

@@ -176,6 +176,12 @@ class ConnectionTests(EndedTestCase):
         self.assertEqual(self.client.wire.ended, "closed")
         self.successResultOf(drained)
 
+    def test_chosen_while_draining(self) -> None:
+        """Who agrees on HTTP/2 only then is told, too."""
+        site = self.gateway.site
+        site.draining = True
+        self.assertTrue(Client(site, self.gateway.clock).last_requests)
+
     def test_drain_crossed(self) -> None:
         """What a client sends before it hears of the end is served."""
         drained = self.gateway.site.drain()
@@ -321,6 +327,23 @@ class TimeoutTests(H2TestCase):
             self.assertEqual((client.answer(number).ended, client.answer(number).reset), (False, 2))
         self.assertEqual([request.gone for request in self.gateway.recorded], [True, False])
         self.assertFalse(client.channel._streams)
+
+    def test_connection_that_keeps_up(self) -> None:
+        """One that takes what it gets slowly, but faster than it must, is waited for, and so are its streams."""
+        hand = ByHand()
+        self.gateway.plant(b"/hand", hand)
+        self.client.open_window(10_000_000)
+        begun = self.client.begin(method="GET", path="/hand")
+        self.client.open_window(10_000_000, begun)
+        self.client.wire.stop_taking()
+        hand.requests[0].respond(200, b"", bytes(100_000))
+        for _ in range(200):
+            self.client.wire.take_some(300)
+            self.gateway.after(1)
+            self.assertEqual(self.client.wire.ended, "")
+        self.client.wire.take_again()
+        self.client.read()
+        self.assertEqual(len(self.client.answer(begun).body), 100_000)
 
     def test_slow_connection(self) -> None:
         """A client that takes no bytes at all is cut."""

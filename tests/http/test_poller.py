@@ -115,6 +115,35 @@ class TurnTests(SocketsTestCase):
         self.reactor.turn()
         self.assertEqual((len(self.flushLoggedErrors(ValueError)), second[1].events[-1]), (1, ConnectionDone))
 
+    def test_what_fails_when_its_send_fails(self) -> None:
+        """The others of that turn send all the same."""
+
+        class Failing(Recorder):
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                raise ValueError("lost")
+
+        first, second = self.accept(Failing(b"a")), self.accept(Recorder(b"b"))
+        first[0].incoming = second[0].incoming = b"hi"
+        with patch.object(first[0], "send", side_effect=OSError(errno.ECONNRESET, "reset")):
+            self.reactor.turn()
+        self.assertEqual(second[0].sent, b"b")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_what_fails_when_the_reactor_stops(self) -> None:
+        """The others are told all the same."""
+
+        class Failing(Recorder):
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                super().connectionLost(reason)
+                raise ValueError("lost")
+
+        protocols = [Failing(), Failing()]
+        for protocol in protocols:
+            self.accept(protocol)
+        self.poller.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual([protocol.events for protocol in protocols], [["made", ConnectionLost]] * 2)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
+
     def test_those_that_have_ended_when_the_reactor_stops(self) -> None:
         """They are told why they ended, not that it stopped."""
         socket, protocol, _ = self.accept()

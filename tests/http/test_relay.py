@@ -6,7 +6,7 @@ from gateway.core.balance import RoundRobin
 from gateway.core.errors import Unavailable, UpstreamFailed, UpstreamTimeout
 from gateway.http.relay import KEPT
 from gateway.http.site import Limits
-from tests.http.wire import READ, ProxyTestCase, ask, chunks, read_answers
+from tests.http.wire import READ, ByHand, LateWire, ProxyTestCase, ask, chunks, read_answers
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 POST = ask("/a", "Content-Length: 5", method="POST", body=b"hello")
@@ -153,6 +153,23 @@ class AnswerTests(ProxyTestCase):
         self.assertGreaterEqual(len(wire.unread), READ * 6)
         self.client.take_again()
         self.assertEqual((wire.unread, self.answers()), (b"", [(200, b"x" * size)]))
+
+    def test_a_client_that_has_not_taken_the_answer_before(self) -> None:
+        """It takes no part of this one either, though it was told before there was anything to pause."""
+        hand = ByHand()
+        self.gateway.plant(b"/hand", hand)
+        self.client = self.gateway.connect(of=LateWire)
+        self.client.stop_taking()
+        self.origin.at_once = False
+        self.client.send(ask("/hand") + ask("/a"))
+        hand.requests[0].respond(200, b"", b"x" * READ * 2)
+        self.after(0)
+        self.origin.accept()
+        wire, size = self.origin.wires[0], READ * 8
+        wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, *[b"x" * READ] * 8)
+        self.assertGreaterEqual(len(wire.unread), READ * 6)
+        self.client.take_again()
+        self.assertEqual([len(body) for _, body in self.answers()], [READ * 2, size])
 
     def test_a_connection_that_a_slow_client_leaves_behind(self) -> None:
         """When the last bytes of an answer filled the client's side, the connection is still read for the next one."""
@@ -452,6 +469,13 @@ class TimeTests(ProxyTestCase):
         self.assertEqual((self.origin.wires[0].ended, self.client.ended), ("cut", ""))
         self.exchange(OK)
         self.assertEqual([status for status, _ in self.answers()], [504, 200])
+
+    def test_first_byte_after_the_idle_time(self) -> None:
+        """The connection on which 504 was answered stays open, however long that took: its client may ask again."""
+        self.gateway.proxy(b"/slow", self.origin, first_byte_timeout=80.0)
+        self.client.send(ask("/slow", method="POST"))
+        self.after(81)
+        self.assertEqual(([status for status, _ in self.answers()], self.client.ended), ([504], ""))
 
     def test_while_the_body_comes(self) -> None:
         """An instance cannot answer before it has the request: the time counts from its last piece."""

@@ -210,6 +210,12 @@ class OverdueTests(SiteTestCase):
         self.gateway.clock.advance(BREATH)
         self.assertEqual(len(looks), 2)
 
+    def test_one_that_fails(self) -> None:
+        """It is logged, and the others are looked at all the same."""
+        looks = self.overdue(ValueError("looked at"))
+        self.gateway.clock.pump([LONGEST_PERIOD, BREATH, BREATH])
+        self.assertEqual((len(looks), len(self.flushLoggedErrors(ValueError))), (3, 3))
+
     def test_where_there_is_no_room(self) -> None:
         """They are ended sooner when no more are taken."""
         self.gateway.site.connections.most = 3
@@ -218,8 +224,8 @@ class OverdueTests(SiteTestCase):
         self.gateway.clock.advance(LEAST_BREATH)
         self.assertEqual(len(looks), 2)
 
-    def overdue(self) -> list[float]:
-        """When each of three was looked at, which takes long."""
+    def overdue(self, error: Exception | None = None) -> list[float]:
+        """When each of three was looked at, which takes long, and fails with this error."""
         clock, looks = self.gateway.clock, []
 
         class Overdue:
@@ -228,6 +234,8 @@ class OverdueTests(SiteTestCase):
             def check(self, now: float) -> None:
                 looks.append(now)
                 clock.rightNow += 2 * LOOK
+                if error is not None:
+                    raise error
 
         for _ in range(3):
             self.gateway.site.opened(Overdue())  # type: ignore[arg-type]

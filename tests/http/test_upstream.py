@@ -217,6 +217,10 @@ class NonsenseTests(ProxyTestCase):
         self.assertEqual(self.code(), "UPSTREAM_UNAVAILABLE")
         self.exchange(b"HTTP/1.1 200 OK\r\nA: " + b"x" * READ, method="POST")
         self.assertEqual(self.code(), "UPSTREAM_UNAVAILABLE")
+        self.client.send(ask("/a", method="POST"))
+        whole = b"HTTP/1.1 200 OK\r\n" + b"A: %b\r\n" % bytes(b"x" * 9000) * 8 + b"Content-Length: 2\r\n\r\nok"
+        self.origin.wires[-1]._protocol.dataReceived(whole)  # in one large read
+        self.assertEqual(self.code(), "UPSTREAM_UNAVAILABLE")
 
     def test_large_bodies_with_small_heads(self) -> None:
         """The bound is on the head alone."""

@@ -110,8 +110,7 @@ class Wire:
         if self._taking:
             self._flush()
         elif len(self._unsent) > READ and self._producer is not None:
-            self._producer_paused = True
-            self._producer.pauseProducing()
+            self._pause()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         self.write(b"".join(data))
@@ -171,6 +170,10 @@ class Wire:
                 self._log.failure("The protocol failed")
                 self._lose(Failure())
 
+    def _pause(self) -> None:
+        self._producer_paused = True
+        self._producer.pauseProducing()
+
     def _flush(self) -> None:
         if self._taking:
             self._deliver()
@@ -200,6 +203,15 @@ class SecureWire(Wire):
 
     def getPeerCertificate(self) -> None:
         """Clients have none."""
+
+
+class LateWire(SecureWire):
+    """One that tells of its buffer once, at the end of the turn, as Twisted's TLS does."""
+
+    def _pause(self) -> None:
+        if not self._producer_paused:
+            self._producer_paused = True
+            self._clock.callLater(0, self._producer.pauseProducing)
 
 
 class Answer(NamedTuple):

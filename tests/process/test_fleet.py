@@ -280,6 +280,9 @@ class HandoverTests(FleetCase):
         self.fleet.hold()
         self.clock.advance(1000)
         self.assertEqual(len(self.processes), 2)
+        self.fleet.resume()
+        self.clock.advance(LONGEST_DELAY)
+        self.assertEqual((len(self.processes), self.fleet.restarts), (3, 1))
 
     def test_adopt(self) -> None:
         """Workers go on where they were, and missing ones are started."""

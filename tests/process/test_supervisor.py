@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 from prometheus_client import CollectorRegistry, Counter
 from twisted.internet.address import IPv4Address
@@ -514,6 +516,44 @@ class ReloadTests(SupervisorCase):
         self.assertTrue(self.running._looking.running)
         self.assertEqual((FakeChild.made[0].told, self.ports[0].paused), ([], False))
         self.assertEqual(self.ask("/ready")[0], 200)
+
+    def test_cannot_hand_over(self) -> None:
+        """Where nothing more can be opened it goes on as before, and hears signals as before."""
+        self.served()
+        masks: list[Any] = []
+        self.patch(signal, "pthread_sigmask", lambda how, _: masks.append(how))
+
+        def fail(_: Handover) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.patch(Handover, "give", fail)
+        self.running.reload()
+        self.check()
+        self.reactor.advance(0.01)
+        self.assertIn("Too many open files", self.logged())
+        self.assertEqual(masks, [signal.SIG_BLOCK, signal.SIG_UNBLOCK])
+        self.assertEqual((self.running._looking.running, self.ports[0].paused), (True, False))
+        FakeChild.made[0].end()
+        self.reactor.advance(1)
+        self.assertEqual(len(FakeChild.made), 3, "workers are started again")
+
+    def test_check_too_late(self) -> None:
+        """A check that does not end refuses the reload, in words."""
+        self.served()
+        self.running.reload()
+        self.reactor.checked[-1].transport = Mock()
+        self.reactor.pump([1] * 61)
+        self.assertIn("is not over after 60 s", self.logged())
+
+    def test_moved_to_operators(self) -> None:
+        """Where clients were served operators may be from now on, and the reverse."""
+        port = free_port()
+        self.write(admin=f"tcp:{port}:interface=127.0.0.1")
+        self.served()
+        text = self.config.read_text().replace(f"tcp:{port}:", "tcp:X:").replace("tcp:0:", f"tcp:{port}:")
+        self.config.write_text(text.replace("tcp:X:", "tcp:0:"))
+        self.go_on()
+        self.assertEqual(len(FakeChild.made), 6, self.logged())
 
     def test_ready_throughout(self) -> None:
         """Who serves is ready, before and after it takes over, until it says otherwise."""

@@ -258,9 +258,10 @@ class RedisRecordsTests(SynchronousTestCase):
         line.said()
         line.reply(b"-LOADING Redis is loading the dataset in memory\r\n")
         self.assertFalse(self.records.loaded)
+        self.assertIn("loading the dataset", self.records.trouble)
         self.clock.advance(BEAT)
         self.load(line)
-        self.assertTrue(self.records.loaded)
+        self.assertEqual((self.records.loaded, self.records.trouble), (True, ""))
 
     def test_a_fetch_that_is_refused(self) -> None:
         """Then everything is loaded anew."""
