@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.config.schema import Server
 from gateway.process.fleet import PATIENCE, START_TIMEOUT, STOP_MARGIN
-from gateway.process.service import FEEDINGS, END_MARGIN
+from gateway.process.service import END_MARGIN, FEEDINGS
 from gateway.process.supervisor import LOOK_PERIOD
 from gateway.wiring.descriptors import RESERVE
 from tests.run import ROOT
