@@ -16,6 +16,7 @@ ENHANCE_YOUR_CALM: Final = 11
 _HEAD: Final = 9
 _DATA, _HEADERS, _SETTINGS, _CONTINUATION = 0, 1, 4, 9
 _END_STREAM, _END_HEADERS, _PADDED = 1, 4, 8
+_STREAM: Final = 0x7FFFFFFF
 _SETTINGS_BYTES: Final = 64  # each ten settings beyond the first ten cost as much as a frame
 
 
@@ -48,15 +49,20 @@ class FrameMeter:
     Requests and their bodies have limits of their own; what has none costs here. Every frame that is neither HEADERS
     nor DATA takes one from the allowance, and so does DATA that carries nothing: floods of PING, SETTINGS, PRIORITY,
     WINDOW_UPDATE, RST_STREAM, empty DATA and CONTINUATION (CVE-2019-9512 to 9518, CVE-2024-27316) all end there. A
-    header block is measured while it comes, long before its end would let anybody decode it.
+    header block is measured while it comes, long before its end would let anybody decode it. HEADERS for a stream that
+    is not new cost, too: they are trailers, of which requests hardly have any, or for a stream that has ended, which is
+    answered and otherwise counted nowhere.
 
     :param block_limit: bytes that one header block may have, compressed.
+    :ivar frames: how many began in what was read last.
     """
 
     def __init__(self, block_limit: int, allowance: Allowance) -> None:
         self.allowance = allowance
         self.in_block = False
         """Whether a header block has begun and not ended."""
+        self.frames = 0
+        self._newest = 0  # the largest number of a stream
         self._block_limit = block_limit
         self._block = 0
         self._skip = PREFACE  # bytes of a frame that have not come yet
@@ -67,11 +73,16 @@ class FrameMeter:
         if self._rest:
             data = self._rest + data
         at, end = self._skip, len(data)
-        cost = 0
+        cost = frames = 0
         while at + _HEAD <= end:
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
             kind, flags = data[at + 3], data[at + 4]
+            if kind == _HEADERS:
+                stream = int.from_bytes(data[at + 5 : at + _HEAD], "big") & _STREAM
+                cost += stream <= self._newest
+                self._newest = max(self._newest, stream)
             at += _HEAD + length
+            frames += 1
             if length > LARGEST_FRAME:  # it would be waited for, and held
                 return FRAME_SIZE_ERROR
             if kind == _DATA:
@@ -84,6 +95,7 @@ class FrameMeter:
                     return ENHANCE_YOUR_CALM
             if kind != _HEADERS:
                 cost += 1 + (length // _SETTINGS_BYTES if kind == _SETTINGS else 0)
+        self.frames = frames
         self._rest = data[at:]
         self._skip = max(at - end, 0)
         return ENHANCE_YOUR_CALM if cost and not self.allowance.take(cost, now) else 0

@@ -16,14 +16,14 @@ from gateway.core.errors import GatewayError
 from gateway.http.patience import FRESH, check
 from gateway.http.reading import HELD_LIMIT, RequestReader
 from gateway.http.request import Request
-from gateway.http.transport import quiet
+from gateway.http.transport import LONG, quiet
 
 if TYPE_CHECKING:
     from gateway.core.pace import Pace
     from gateway.http.site import Site
 
 
-SLICE: Final = 8192
+SLICE: Final = 2048
 """Bytes that are parsed at once, unless they are of one body: a read of small requests could hold thousands."""
 
 
@@ -48,7 +48,7 @@ class HTTPChannel(RequestReader):
         self.detached = False  # another protocol has the transport
         self._advancing = False
         self.stock_producer: Any = None  # of a twisted.web resource that answers the current request
-        self._ahead = b""  # what came behind requests that wait
+        self._ahead = b""  # what came behind requests that wait, or has to wait itself
         self.pace: Pace | None = None  # of a client that has to take something
         self.output_full = False
         self.peer = ""
@@ -84,14 +84,19 @@ class HTTPChannel(RequestReader):
         self._settle()
 
     def _feed_slices(self, data: bytes) -> None:
-        """Read what came as long as no request waits."""
-        at = 0
+        """Read what came as long as no request waits, and it does not take long; else go on when others had a turn."""
+        at, clock = 0, self.site.clock
+        until = clock.seconds() + LONG
         while at < len(data) and not self._deaf:
             if self._held is not None:
                 self._held += data[at:]
                 return
             if self._waiting:
                 self._ahead = data[at:]
+                return
+            if at and clock.seconds() > until:
+                self._ahead = data[at:]
+                clock.callLater(0, self._feed_ahead)
                 return
             end = at + SLICE
             receiving = self._receiving
@@ -102,8 +107,15 @@ class HTTPChannel(RequestReader):
             if self._current is None and self._waiting:
                 self._advance()
 
+    def _feed_ahead(self) -> None:
+        """Read what was put off, unless a request waits: then it is read behind that."""
+        if self._ahead and not self._waiting:
+            ahead, self._ahead = self._ahead, b""
+            self.dataReceived(ahead)
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._deaf = True
+        self._ahead = b""
         current, self._current = self._current, None
         waiting = tuple(self._waiting)
         self._waiting.clear()
@@ -169,9 +181,7 @@ class HTTPChannel(RequestReader):
                 self.ignore_upgrade()
             self.site.begin(request, self)
         self._advancing = False
-        if self._ahead and not self._waiting:
-            ahead, self._ahead = self._ahead, b""
-            self.dataReceived(ahead)
+        self._feed_ahead()
 
     def request_done(self, request: Request) -> None:
         """The answer to the current request is complete: log it, and begin the next or close."""
@@ -211,7 +221,7 @@ class HTTPChannel(RequestReader):
         receiving = self._receiving
         pause = not self._lingering and (
             self._hold
-            or bool(self._waiting)
+            or bool(self._waiting or self._ahead)
             or (self.output_full and receiving is None)
             or (receiving is not None and receiving.sink is None and receiving.body_received >= HELD_LIMIT)
             or (self._held is not None and len(self._held) >= HELD_LIMIT)
@@ -232,6 +242,7 @@ class HTTPChannel(RequestReader):
         if (
             self._receiving is not None
             or self._waiting
+            or self._ahead
             or self._paused
             or self._hold
             or self._held is not None

@@ -28,7 +28,7 @@ from gateway.http.h2_stream import VERSION, H2Stream
 from gateway.http.h2_wire import FIELD_OVERHEAD, LAST_REQUESTS, STREAMS, TABLE, WINDOW, make_wire, release
 from gateway.http.patience import keeps_up
 from gateway.http.request import Request
-from gateway.http.transport import unsent
+from gateway.http.transport import LONG, unsent
 
 if TYPE_CHECKING:
     from gateway.http.site import Site
@@ -42,6 +42,10 @@ CONTROL_RATE: Final = 100
 
 EARNED: Final = 4
 """Frames that each DATA frame to the client allows it besides: it opens two windows again."""
+
+FRAMES: Final = 64
+SLICE: Final = 1024
+"""Frames in one read that are more than usual: then so many bytes are worked off at once, for :data:`LONG` at most."""
 
 HEARD_TIMEOUT: Final = 1.0
 """Seconds in which a client hears that it is to open no more streams; those it has opened until then are served."""
@@ -77,6 +81,7 @@ class H2Channel(Protocol):
         self._ready: dict[H2Stream, None] = {}  # those that may have something to send
         self._awake = False  # they will be looked at in this turn of the reactor
         self._requests = 0
+        self._ahead = b""  # what has to wait until others had a turn
         self._block_since: float | None = None  # when the header block that is not complete began
         self._last = False  # no more requests, as the client was told
         self._told = 0.0  # when it was
@@ -106,19 +111,57 @@ class H2Channel(Protocol):
             self._end(refused)
             return
         self._awake = True
-        try:
-            for event in self._wire.receive_data(data):
-                self._happened(event, now)
-        except ProtocolError:
-            self._end(None)
+        if self._ahead:  # TLS hands over all that it has read, paused or not
+            self._ahead += data
+        elif self._meter.frames > FRAMES:
+            self._feed_slices(data)
+            if self._ahead:
+                transport: Any = self.transport
+                transport.pauseProducing()
+        else:
+            self._feed(data, now)
         if not self._meter.in_block:
             self._block_since = None
         elif self._block_since is None:
             self._block_since = now
         self._pump()
 
+    def _feed(self, data: bytes, now: float) -> None:
+        try:
+            for event in self._wire.receive_data(data):
+                self._happened(event, now)
+        except ProtocolError:
+            self._end(None)
+
+    def _feed_slices(self, data: bytes) -> None:
+        """Read many small frames as long as it does not take long, and go on when others had a turn."""
+        clock, at = self.site.clock, 0
+        now = clock.seconds()
+        until = now + LONG
+        while at < len(data) and not self._closing:
+            self._feed(data[at : at + SLICE], now)
+            at += SLICE
+            now = clock.seconds()
+            if now > until:
+                break
+        if at < len(data) and not self._closing:
+            self._ahead = data[at:]
+            clock.callLater(0, self._feed_ahead)
+
+    def _feed_ahead(self) -> None:
+        """Read what was put off."""
+        ahead, self._ahead = self._ahead, b""
+        if self._closing:
+            return
+        self._feed_slices(ahead)
+        if not self._ahead:
+            transport: Any = self.transport
+            transport.resumeProducing()
+        self._pump()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closing = True
+        self._ahead = b""
         self._lose_streams(reason)
         self.site.closed(self)
         release(self._wire)

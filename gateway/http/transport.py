@@ -19,6 +19,11 @@ MOST_READ: Final = 1024 * 1024
 """Bytes that are read at once: few for the many small messages, more for as long as reads come back full. A TLS record
 comes whole (RFC 8446 section 5.2), and so does a WebSocket message of 16 KiB."""
 
+LONG: Final = 0.005
+"""Seconds that it should take at most to work off what one connection brings in one turn: all others wait meanwhile."""
+SMALLEST_READ: Final = 1024
+"""Bytes that are still read at once where more would take so long: of chunks or frames of a byte each."""
+
 GATHERED: Final = 64
 """Pieces that are handed to one system call, at most; the kernel's own limit (IOV_MAX) is 1024."""
 
@@ -50,7 +55,7 @@ class _Transport(tcp.Connection):
     def doRead(self) -> Any:
         """Hand what has come to the protocol; returns why the connection is lost, or None."""
         room = self._room
-        if room != LEAST_READ:
+        if room > LEAST_READ:
             room = min(room, self.reactor.share)
         try:
             data = self.socket.recv(room)
@@ -60,16 +65,22 @@ class _Transport(tcp.Connection):
             return ConnectionLost()
         if not data:
             return ConnectionDone()
-        if len(data) == room:
-            self._room = min(room * 2, MOST_READ)
-        elif room != LEAST_READ and len(data) < LEAST_READ:
-            self._room = LEAST_READ
+        if len(data) < room:
+            if room != LEAST_READ and len(data) < LEAST_READ:
+                self._room = LEAST_READ
+            self.protocol.dataReceived(data)
+            return None
+        self._room = min(room * 2, MOST_READ)
+        began = self.reactor.seconds()
         self.protocol.dataReceived(data)
+        if self.reactor.seconds() - began > LONG:
+            self._room = max(room // 4, SMALLEST_READ)
         return None
 
     def pauseProducing(self) -> None:
         """Read no more until :meth:`resumeProducing`, and then less: who takes it is slower than who sends it."""
-        self._room = max(self._room // 2, LEAST_READ)
+        if self._room > LEAST_READ:
+            self._room = max(self._room // 2, LEAST_READ)
         super().pauseProducing()
 
     def write(self, data: bytes) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,9 +17,9 @@ FRAME_SIZE_ERROR, ENHANCE_YOUR_CALM = 6, 11
 DATA, HEADERS, PRIORITY, RESET, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
 
 
-def frame(kind: int, length: int = 0, flags: int = 0) -> bytes:
+def frame(kind: int, length: int = 0, flags: int = 0, stream: int = 1) -> bytes:
     """A frame of zeros."""
-    return length.to_bytes(3, "big") + bytes((kind, flags, 0, 0, 0, 1)) + bytes(length)
+    return length.to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + bytes(length)
 
 
 class AllowanceTests(SynchronousTestCase):
@@ -73,14 +75,32 @@ class FrameMeterTests(SynchronousTestCase):
         meter.read(bytes(PREFACE), 0)
         return meter
 
-    def allowed(self, of: bytes) -> int:
-        """How many times these frames may come on a new connection; 50 is as often as they like."""
+    def allowed(self, of: bytes | Callable[[int], bytes]) -> int:
+        """How many times these frames, of one stream or of a new one each time, may come on a new connection; 50 is as
+        often as they like.
+        """
         meter = self.new()
-        return next((count for count in range(50) if meter.read(of, 0)), 50)
+        frames = (of if isinstance(of, bytes) else of(2 * number + 1) for number in range(50))
+        return next((count for count, each in enumerate(frames) if meter.read(each, 0)), 50)
 
     def test_requests(self) -> None:
         """Requests and their bodies cost nothing here."""
-        self.assertEqual(self.allowed(frame(HEADERS, 50, 4) + frame(DATA, 1000) + frame(DATA, 0, 1)), 50)
+        self.assertEqual(
+            self.allowed(lambda stream: frame(HEADERS, 50, 4, stream) + frame(DATA, 1000) + frame(DATA, 0, 1)), 50
+        )
+
+    def test_streams_that_are_not_new(self) -> None:
+        """HEADERS for one that there is, or was, cost."""
+        self.assertEqual(self.allowed(frame(HEADERS, 3, 5)), 11)
+        self.meter.read(frame(HEADERS, 3, 5, 3), 0)
+        self.assertEqual([self.meter.read(frame(HEADERS, 3, 5, 2), 0) for _ in range(11)], [0] * 10 + [11])
+
+    def test_how_many(self) -> None:
+        """It tells how many frames began in a read."""
+        for data, expected in ((frame(DATA, 9) * 3, 3), (frame(DATA, 9)[:12], 1), (b"", 0)):
+            meter = self.new()
+            meter.read(data, 0)
+            self.assertEqual(meter.frames, expected)
 
     def test_control_frames(self) -> None:
         """Frames of any other kind cost one each, however large, those nobody knows too."""
@@ -103,7 +123,7 @@ class FrameMeterTests(SynchronousTestCase):
 
     def test_continuation(self) -> None:
         """Each CONTINUATION costs, however small it is (CVE-2024-27316)."""
-        self.assertEqual(self.allowed(frame(HEADERS, 1) + frame(CONTINUATION, 0, 4)), 10)
+        self.assertEqual(self.allowed(lambda stream: frame(HEADERS, 1, 0, stream) + frame(CONTINUATION, 0, 4)), 10)
         self.assertEqual(self.allowed(frame(CONTINUATION)), 10)
 
     def test_block(self) -> None:
@@ -121,7 +141,7 @@ class FrameMeterTests(SynchronousTestCase):
 
     def test_blocks(self) -> None:
         """Each block is measured alone."""
-        self.assertEqual(self.allowed(frame(HEADERS, 100, 4)), 50)
+        self.assertEqual(self.allowed(lambda stream: frame(HEADERS, 100, 4, stream)), 50)
 
     def test_end_of_block(self) -> None:
         """A block has ended with the flag that says so, and no other; before the first there is none."""

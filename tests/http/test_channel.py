@@ -10,10 +10,13 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
 from gateway.core.errors import BodyTooLarge, Forbidden
 from gateway.http.channel import SLICE, HTTPChannel
 from gateway.http.site import Limits
+from gateway.http.transport import LONG
 from tests.http.wire import READ, ByHand, Echo, Gateway, SecureWire, Wire, ask, chunks, read_answers
 
 
@@ -113,6 +116,27 @@ class SequenceTests(ChannelTestCase):
                 self.after(0)
             paths = [request.path for request in self.hand.requests]
             self.assertEqual(paths, [b"/hand/first"] * 1000 + [b"/hand/later"] * later)
+
+    def test_many_that_take_long(self) -> None:
+        """Requests that are answered at once are served for a while, and the next ones when others had a turn."""
+        clock, served = self.gateway.clock, []
+
+        class Taking(Resource):
+            isLeaf = True
+
+            def render(self, request: Any) -> int:
+                served.append(request.path)
+                clock.rightNow += LONG / 10
+                request.respond(404, b"")
+                return NOT_DONE_YET
+
+        self.gateway.plant(b"/taking", Taking())
+        channel: Any = next(iter(self.gateway.site.channels))
+        small = b"GET /taking HTTP/1.1\r\nHost: a\r\n\r\n"
+        channel.dataReceived(small * 1000)
+        self.assertLess(len(served), SLICE / len(small) + 11)
+        self.after(1)
+        self.assertEqual((len(served), len(self.answers())), (1000, 1000))
 
     def test_requests_behind_a_last_one(self) -> None:
         """Those that were not taken apart yet are not served either."""

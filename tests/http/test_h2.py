@@ -15,10 +15,12 @@ from gateway.core.h2_frames import Allowance
 from gateway.core.tokens import Claims
 from gateway.http import h2
 from gateway.http.channel import HTTPChannel
+from gateway.http.h2 import SLICE, H2Channel
 from gateway.http.h2_wire import STREAMS, TABLE, WINDOW, make_wire, release
 from gateway.http.request import Request
 from gateway.http.site import Limits
 from gateway.http.sweep import PERIOD, Sweep
+from gateway.http.transport import LONG
 from tests.http.h2_client import Client, H2Wire, frame
 from tests.http.test_h2_stream import INTERNAL_ERROR, LARGE, H2TestCase
 from tests.http.wire import ByHand, Echo, Gateway, ask, read_answers
@@ -175,6 +177,40 @@ class ConnectionTests(EndedTestCase):
         self.assertEqual(self.client.ended.last_stream_id, number)  # type: ignore[union-attr]
         self.assertEqual(self.client.wire.ended, "closed")
         self.successResultOf(drained)
+
+    def test_many_frames_that_take_long(self) -> None:
+        """They are worked off for a while, and the others when everybody had a turn; nothing is lost or reordered."""
+        clock, happened = self.gateway.clock, H2Channel._happened
+
+        def take(channel: H2Channel, event: Any, now: float) -> None:
+            clock.rightNow += LONG / 10
+            happened(channel, event, now)
+
+        self.patch(H2Channel, "_happened", take)
+        self.gateway.plant(b"/large", Echo())
+        begun = self.client.begin(path="/large")
+        for number in range(1000):
+            self.client.h2.send_data(begun, b"%d," % number, end_stream=number == 999)
+        sent = self.client.h2.data_to_send()
+        began = clock.seconds()
+        self.client.channel.dataReceived(sent[:8000])
+        self.assertLess(clock.seconds() - began, LONG + SLICE / 10 * LONG / 10)
+        self.client.channel.dataReceived(sent[8000:])
+        self.gateway.after(5)
+        self.client.read()
+        expected = b"".join(b"%d," % number for number in range(1000))
+        self.assertTrue(self.client.answer(begun).body.endswith(expected))
+
+    def test_cut_with_frames_left(self) -> None:
+        """What was put off is dropped with the connection."""
+        self.patch(h2, "LONG", -1.0)
+        begun = self.client.begin(path="/e")
+        for _ in range(100):
+            self.client.h2.send_data(begun, b"x")
+        self.client.raw(self.client.h2.data_to_send())
+        self.client.channel.abort()
+        self.gateway.after(1)
+        self.assertEqual(self.client.wire.ended, "cut")
 
     def test_chosen_while_draining(self) -> None:
         """Who agrees on HTTP/2 only then is told, too."""

@@ -12,7 +12,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
 from gateway.http import transport
-from gateway.http.transport import GATHERED, LEAST_READ, MOST_READ, TAKEN, quiet, unsent
+from gateway.http.transport import GATHERED, LEAST_READ, LONG, MOST_READ, SMALLEST_READ, TAKEN, quiet, unsent
 from tests.http.sockets import Recorder, SocketsTestCase
 
 
@@ -40,6 +40,26 @@ class ReadingTests(SocketsTestCase):
         self.assertEqual(sizes[:5], [LEAST_READ << step for step in range(5)])
         self.assertEqual((max(sizes), sizes[-1]), (MOST_READ, LEAST_READ))
         self.assertEqual(len(b"".join(protocol.events[1:])), MOST_READ * 4 + 10)
+
+    def test_reads_that_take_long(self) -> None:
+        """Of what takes long to be worked off less is read at once, so that all others have their turn."""
+        reactor, each = self.reactor, LONG * 1.1
+
+        class Slow(Recorder):
+            def dataReceived(self, data: bytes) -> None:
+                reactor.rightNow += each
+
+        socket, _, _ = self.accept(Slow())
+        socket.incoming = b"x" * LEAST_READ * 100
+        for _ in range(8):
+            self.reactor.turn()
+        sizes = [size for _, size in self.asked("recv")]
+        self.assertEqual(sizes[:3], [LEAST_READ, LEAST_READ // 4, LEAST_READ // 16])
+        self.assertEqual(sizes[-1], SMALLEST_READ)
+        each = 0.0
+        for _ in range(3):
+            self.reactor.turn()
+        self.assertEqual([size for _, size in self.asked("recv")][-2:], [SMALLEST_READ * 2, SMALLEST_READ * 4])
 
     def test_a_reader_that_is_paused(self) -> None:
         """It reads less than before from then on: who takes it is slower than who sends it."""

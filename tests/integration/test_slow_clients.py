@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -255,3 +256,57 @@ class FullTests(SynchronousTestCase):
             self.assertEqual(client.answer().status, 200)
         self.assertIn("LimitNOFILE", process.said())
         self.assertNotIn("EMFILE", process.said())
+
+
+class Flood:
+    """Sends the same without end, and takes what comes, until the ``with`` block is over.
+
+    :ivar taken: bytes so far.
+    """
+
+    def __init__(self, client: Client, data: bytes) -> None:
+        self.taken = 0
+        self._socket, self._data = client.socket, data
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._send, self._take)]
+
+    def __enter__(self) -> Flood:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+
+    def _send(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                self._socket.sendall(self._data)
+
+    def _take(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._socket.recv(1 << 20):
+                self.taken += len(data)
+
+
+class PiecesTests(SynchronousTestCase):
+    """Very many very small things at once."""
+
+    def median(self, gateway: Gateway) -> float:
+        """Seconds that a request of somebody else takes meanwhile."""
+        took = []
+        with gateway.client() as client:
+            for _ in range(30):
+                began = time.monotonic()
+                client.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.assertEqual(client.answer().status, 200)
+                took.append(time.monotonic() - began)
+        return sorted(took)[15]
+
+    def test_requests(self) -> None:
+        """A client that sends requests without end, each answered at once, does not keep the others waiting."""
+        gateway = start(self, "")
+        with gateway.client() as client, Flood(client, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000) as flood:
+            wait_for(lambda: flood.taken > 100_000, "they are answered")
+            self.assertLess(self.median(gateway), 0.05)
