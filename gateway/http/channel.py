@@ -256,7 +256,7 @@ class HTTPChannel(RequestReader):
 
     def idle_since(self) -> float | None:
         """Since when the client has asked for nothing more; None while it does, and before its first request."""
-        busy = self._current is not None or self._waiting or self._receiving is not None or self._in_head
+        busy = self._current is not None or self._waiting or self._ahead or self._receiving is not None or self._in_head
         return None if busy or self._closing or self.output_full or not self._served else self._since
 
     def _close(self, lingering: bool) -> None:
@@ -289,7 +289,8 @@ class HTTPChannel(RequestReader):
         """Take no more requests than have come already: the gateway is stopping, or does not want this client."""
         if self.detached or self._closing:
             return
-        idle = self._current is None and not self._waiting and not self._in_head and quiet(self.transport)
+        waits = self._waiting or self._ahead or self._in_head
+        idle = self._current is None and not waits and quiet(self.transport)
         new = self.site.draining and not self._served and self.site.clock.seconds() - self._since < FRESH
         if idle and not new:
             self._close(lingering=False)

@@ -119,6 +119,23 @@ class SequenceTests(ChannelTestCase):
 
     def test_many_that_take_long(self) -> None:
         """Requests that are answered at once are served for a while, and the next ones when others had a turn."""
+        served = self.take_long(1000)
+        self.assertLess(served, SLICE / len(self.SMALL) + 11)
+        self.after(1)
+        self.assertEqual(len(self.answers()), 1000)
+
+    def test_stopping_before_those(self) -> None:
+        """One more of them is answered when the gateway stops, and that says that it is the last."""
+        served = self.take_long(1000)
+        self.gateway.site.close_idle()
+        self.after(1)
+        answers = read_answers(self.client.received)
+        self.assertEqual((len(answers), answers[-1].fields["Connection"]), (served + 1, "close"))
+
+    SMALL = b"GET /taking HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    def take_long(self, count: int) -> int:
+        """Send so many requests that take a while at once; returns how many are answered in the same turn."""
         clock, served = self.gateway.clock, []
 
         class Taking(Resource):
@@ -132,11 +149,8 @@ class SequenceTests(ChannelTestCase):
 
         self.gateway.plant(b"/taking", Taking())
         channel: Any = next(iter(self.gateway.site.channels))
-        small = b"GET /taking HTTP/1.1\r\nHost: a\r\n\r\n"
-        channel.dataReceived(small * 1000)
-        self.assertLess(len(served), SLICE / len(small) + 11)
-        self.after(1)
-        self.assertEqual((len(served), len(self.answers())), (1000, 1000))
+        channel.dataReceived(self.SMALL * count)
+        return len(served)
 
     def test_requests_behind_a_last_one(self) -> None:
         """Those that were not taken apart yet are not served either."""
