@@ -153,6 +153,7 @@ class H2Channel(Protocol):
         ahead, self._ahead = self._ahead, b""
         if self._closing:
             return
+        self._awake = True
         self._feed_slices(ahead)
         if not self._ahead:
             transport: Any = self.transport
