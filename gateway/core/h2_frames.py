@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final
 
 PREFACE: Final = 24
@@ -49,16 +50,18 @@ class FrameMeter:
     Requests and their bodies have limits of their own; what has none costs here. Every frame that is neither HEADERS
     nor DATA takes one from the allowance, and so does DATA that carries nothing: floods of PING, SETTINGS, PRIORITY,
     WINDOW_UPDATE, RST_STREAM, empty DATA and CONTINUATION (CVE-2019-9512 to 9518, CVE-2024-27316) all end there. A
-    header block is measured while it comes, long before its end would let anybody decode it. HEADERS for a stream that
-    is not new cost, too: they are trailers, of which requests hardly have any, or for a stream that has ended, which is
-    answered and otherwise counted nowhere.
+    header block is measured while it comes, long before its end would let anybody decode it. What comes for a stream
+    that has ended costs, too, as it is answered and otherwise counted nowhere; so do trailers, of which requests hardly
+    have any.
 
     :param block_limit: bytes that one header block may have, compressed.
+    :param streams: the numbers of those that have not ended.
     :ivar frames: how many began in what was read last.
     """
 
-    def __init__(self, block_limit: int, allowance: Allowance) -> None:
+    def __init__(self, block_limit: int, allowance: Allowance, streams: Container[int]) -> None:
         self.allowance = allowance
+        self._streams = streams
         self.in_block = False
         """Whether a header block has begun and not ended."""
         self.frames = 0
@@ -74,20 +77,22 @@ class FrameMeter:
             data = self._rest + data
         at, end = self._skip, len(data)
         cost = frames = 0
+        known = self._newest  # streams that have begun, and may have ended
         while at + _HEAD <= end:
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
             kind, flags = data[at + 3], data[at + 4]
-            if kind == _HEADERS:
-                stream = int.from_bytes(data[at + 5 : at + _HEAD], "big") & _STREAM
-                cost += stream <= self._newest
-                self._newest = max(self._newest, stream)
+            stream = int.from_bytes(data[at + 5 : at + _HEAD], "big") & _STREAM
             at += _HEAD + length
             frames += 1
             if length > LARGEST_FRAME:  # it would be waited for, and held
                 return FRAME_SIZE_ERROR
             if kind == _DATA:
-                cost += (length == 0 or flags & _PADDED != 0) and not flags & _END_STREAM
+                empty = (length == 0 or flags & _PADDED != 0) and not flags & _END_STREAM
+                cost += empty or (stream <= known and stream not in self._streams)
                 continue
+            if kind == _HEADERS:
+                cost += stream <= self._newest
+                self._newest = max(self._newest, stream)
             if kind in (_HEADERS, _CONTINUATION):
                 self._block = length if kind == _HEADERS else self._block + length
                 self.in_block = not flags & _END_HEADERS

@@ -75,9 +75,9 @@ class H2Channel(Protocol):
         limits, now = site.limits, site.clock.seconds()
         announced = limits.head + limits.fields * FIELD_OVERHEAD
         self._wire = make_wire(announced)
-        self._meter = FrameMeter(announced * 2, Allowance(CONTROL_BURST, CONTROL_RATE, now))
-        self._resets = Allowance(RESETS_BURST, RESETS_RATE, now)
         self._streams: dict[int, H2Stream] = {}
+        self._meter = FrameMeter(announced * 2, Allowance(CONTROL_BURST, CONTROL_RATE, now), self._streams)
+        self._resets = Allowance(RESETS_BURST, RESETS_RATE, now)
         self._ready: dict[H2Stream, None] = {}  # those that may have something to send
         self._awake = False  # they will be looked at in this turn of the reactor
         self._requests = 0
@@ -289,9 +289,10 @@ class H2Channel(Protocol):
         transport.loseConnection()
 
     def _lose_streams(self, reason: Failure) -> None:
-        streams, self._streams = self._streams, {}
+        streams = tuple(self._streams.values())
+        self._streams.clear()
         self._ready.clear()
-        for stream in streams.values():
+        for stream in streams:
             stream.lost(reason)
 
     def _knows(self, now: float) -> bool:

@@ -71,7 +71,8 @@ class FrameMeterTests(SynchronousTestCase):
         self.meter = self.new()
 
     def new(self) -> FrameMeter:
-        meter = FrameMeter(100, Allowance(10, 0, 0))
+        self.open = {1}
+        meter = FrameMeter(100, Allowance(10, 0, 0), self.open)
         meter.read(bytes(PREFACE), 0)
         return meter
 
@@ -94,6 +95,16 @@ class FrameMeterTests(SynchronousTestCase):
         self.assertEqual(self.allowed(frame(HEADERS, 3, 5)), 11)
         self.meter.read(frame(HEADERS, 3, 5, 3), 0)
         self.assertEqual([self.meter.read(frame(HEADERS, 3, 5, 2), 0) for _ in range(11)], [0] * 10 + [11])
+
+    def test_streams_that_have_ended(self) -> None:
+        """DATA for one costs, but not for one that is open, or begins in the same read."""
+        self.meter.read(frame(HEADERS, 3, 4), 0)
+        self.open.clear()
+        self.assertEqual([self.meter.read(frame(DATA, 9), 0) for _ in range(11)], [0] * 10 + [11])
+        for before, stream in ((frame(HEADERS, 3, 4), 1), (frame(HEADERS, 3, 4) + frame(HEADERS, 3, 4, 3), 3)):
+            meter = self.new()
+            self.open.clear()
+            self.assertEqual(meter.read(before + frame(DATA, 9, 0, stream) * 50, 0), 0)
 
     def test_how_many(self) -> None:
         """It tells how many frames began in a read."""
@@ -159,7 +170,7 @@ class FrameMeterTests(SynchronousTestCase):
 
     def test_time(self) -> None:
         """What was taken comes back with the time."""
-        meter = FrameMeter(100, Allowance(1, 1, 0))
+        meter = FrameMeter(100, Allowance(1, 1, 0), {1})
         meter.read(bytes(PREFACE), 0)
         self.assertEqual([meter.read(frame(PING, 8), now) for now in (0, 0, 5)], [0, ENHANCE_YOUR_CALM, 0])
 
@@ -174,7 +185,7 @@ class FrameMeterTests(SynchronousTestCase):
     def test_pieces(self, frames: list[tuple[int, int, int]], sizes: list[int]) -> None:
         """In whatever pieces the bytes come, the same frames are refused."""
         data = bytes(PREFACE) + b"".join(frame(*each) for each in frames)
-        whole, parts = (FrameMeter(50, Allowance(5, 0, 0)) for _ in range(2))
+        whole, parts = (FrameMeter(50, Allowance(5, 0, 0), {1}) for _ in range(2))
         refused = 0
         at, turn = 0, 0
         while at < len(data) and not refused:

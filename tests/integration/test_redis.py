@@ -326,6 +326,7 @@ class SeveralServersTests(RedisCase):
             for load in (one, other):
                 hits = [verdict.hits for verdict in load.verdicts]
                 self.assertEqual(hits, list(range(1, len(hits) + 1)))
-            self.assertEqual(servers[1].ask("GET", f"rl:{second}"), str(other.verdicts[-1].hits))
+            counted = int(str(servers[1].ask("GET", f"rl:{second}"))) - other.verdicts[-1].hits
+            self.assertIn(counted, (0, 1), "one may be under way")
             self.server(servers[0].port)
             await self.back(stores[0])

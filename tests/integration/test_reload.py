@@ -196,9 +196,12 @@ class ReloadTests(WorkersCase):
             self.reload()
             wait_for(lambda: {w["state"] for w in self.workers()} == {"serving", "retiring"}, "the old one retires", 60)
             began = time.monotonic()
-            idle.send(REQUEST)
-            answer = idle.answer()
-            self.assertEqual((answer.status, answer.values("Connection")), (200, ["close"]))
+
+            def last() -> bool:
+                idle.send(REQUEST)
+                return idle.answer().values("Connection") == ["close"]
+
+            wait_for(last, "it has heard that it retires, and says so", 1)
             idle.close()
             self.assertRaises((EOFError, OSError), client.until, b"0\r\n\r\n")
             self.assertGreater(time.monotonic() - began, 4)
