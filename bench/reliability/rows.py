@@ -310,7 +310,7 @@ def _among(settings: Settings, kind: str, begin: bytes, byte: bytes) -> Result:
             without.append(bed.load(rate, mixed=False).during(settings.seconds / 3))
             crowd = Slow(bed.port, begin, byte, CROWD).start()
             wait_for(lambda: bed.metric("smartgate_open_connections") > 0.95 * CROWD, "all are there", 60)
-            time.sleep(10)  # until what is not read has filled what there is for it, and the first have been cut
+            time.sleep(35)  # until what is not read has filled what there is for it, and the first have been cut
             among.append(bed.load(rate, mixed=False).during(settings.seconds / 3))
             returned += crowd.stop()
             wait_for(lambda: bed.metric("smartgate_open_connections") < 0.05 * CROWD, "all are gone", 60)
