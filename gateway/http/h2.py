@@ -31,6 +31,7 @@ from gateway.http.request import Request
 from gateway.http.transport import LONG, unsent
 
 if TYPE_CHECKING:
+    from gateway.core.pace import Pace
     from gateway.http.site import Site
 
 REQUESTS: Final = 10_000
@@ -44,8 +45,9 @@ EARNED: Final = 4
 """Frames that each DATA frame to the client allows it besides: it opens two windows again."""
 
 FRAMES: Final = 64
+"""Frames in one read that are more than usual: it is worked off in slices, for :data:`LONG` at most."""
 SLICE: Final = 1024
-"""Frames in one read that are more than usual: then so many bytes are worked off at once, for :data:`LONG` at most."""
+"""Bytes of a slice."""
 
 HEARD_TIMEOUT: Final = 1.0
 """Seconds in which a client hears that it is to open no more streams; those it has opened until then are served."""
@@ -70,7 +72,7 @@ class H2Channel(Protocol):
     def __init__(self, site: Site) -> None:
         self.site = site
         self.output_full = False
-        self.pace: Any = None
+        self.pace: Pace | None = None  # of a client that has to take something
         self.peer = ""
         limits, now = site.limits, site.clock.seconds()
         announced = limits.head + limits.fields * FIELD_OVERHEAD
@@ -248,7 +250,7 @@ class H2Channel(Protocol):
             if self._knows(now) or now - self._since >= patience:
                 self._end(ErrorCodes.NO_ERROR)
         for stream in tuple(self._streams.values()):
-            stream.check(now, self.output_full)
+            stream.check(now)
 
     def idle_since(self) -> float | None:
         """Since when the client has asked for nothing more; None while it does, and before its first request."""

@@ -124,7 +124,7 @@ class H2Stream:
             self.site.finished(request)
         self._acknowledge()
 
-    def check(self, now: float, full: bool = False) -> None:
+    def check(self, now: float) -> None:
         """Give up what has been waited for too long."""
         request, limits = self.request, self.site.limits
         if self._answered:
@@ -133,8 +133,8 @@ class H2Stream:
             if now - self._moved >= limits.linger_timeout:
                 self._connection.reset(self, ErrorCodes.NO_ERROR)
                 self._acknowledge()
-        elif full:
-            self.pace = None
+        elif self._connection.output_full:
+            self.pace = None  # it is the connection that is judged
         elif self._queued and not keeps_up(
             self, lambda: request.sent - self._queued, limits.send_timeout, limits.min_rate, now
         ):

@@ -28,10 +28,9 @@ class Paced(Protocol):
 
 def check(channel: HTTPChannel, now: float) -> None:
     """Give up what has been waited for too long on ``channel``; an instance is left to the request it answers."""
-    waited = now - channel._since
     limits = channel.site.limits
     if channel._lingering:
-        if waited < limits.linger_timeout:
+        if now - channel._since < limits.linger_timeout:
             return
         if not unsent(channel.transport):
             channel.abort()
@@ -45,9 +44,9 @@ def check(channel: HTTPChannel, now: float) -> None:
             return
     elif current is not None and current.relay is not None:
         current.relay.check(now)
-        waited = now - channel._since
     if channel._closing or channel._paused:
         return  # what is not read cannot be late
+    waited = now - channel._since
     receiving = channel._receiving
     if channel._in_head:
         if waited >= limits.head_timeout:

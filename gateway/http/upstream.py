@@ -16,6 +16,7 @@ from gateway.core.circuit import Slots
 from gateway.core.errors import UpstreamFailed
 
 HEAD_LIMIT = 64 * 1024
+_TOO_LARGE = "The service behind this path sent too large a head or trailer"
 FIELDS_LIMIT = 256
 INTERIM_LIMIT = 100
 """Interim answers to one request: more than any service sends, too few to keep the gateway or a client busy with."""
@@ -151,7 +152,7 @@ class UpstreamConnection(Protocol):
         except HttpParserError:
             failure = "The service behind this path gave an answer that is not HTTP"
         if self._bytes > HEAD_LIMIT and not self._ended:
-            failure = "The service behind this path sent too large a head or trailer"
+            failure = _TOO_LARGE
         # Only now, with the parser at rest, may the connection be handed to the next exchange.
         if self._ended:
             self._ended = False
@@ -215,7 +216,7 @@ class UpstreamConnection(Protocol):
         self._fields.append((name, value))
         self._size += len(name) + len(value) + 4
         if self._size > HEAD_LIMIT:
-            raise UpstreamFailed("The service behind this path sent too large a head or trailer")
+            raise UpstreamFailed(_TOO_LARGE)
         if len(self._fields) > FIELDS_LIMIT:
             raise UpstreamFailed("The service behind this path sent too many header fields")
 

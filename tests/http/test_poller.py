@@ -38,6 +38,14 @@ class Failing(Recorder):
         raise ValueError("producing")
 
 
+class FailingLast(Recorder):
+    """Fails when it is told that it has ended."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        raise ValueError("lost")
+
+
 class Ending(Recorder):
     """Cuts another connection when it reads."""
 
@@ -105,24 +113,14 @@ class TurnTests(SocketsTestCase):
 
     def test_what_fails_when_it_is_told(self) -> None:
         """It is logged, and the others are told all the same."""
-
-        class Failing(Recorder):
-            def connectionLost(self, reason: Failure = connectionDone) -> None:
-                raise ValueError("lost")
-
-        first, second = self.accept(Failing()), self.accept()
+        first, second = self.accept(FailingLast()), self.accept()
         first[0].eof = second[0].eof = True
         self.reactor.turn()
         self.assertEqual((len(self.flushLoggedErrors(ValueError)), second[1].events[-1]), (1, ConnectionDone))
 
     def test_what_fails_when_its_send_fails(self) -> None:
         """The others of that turn send all the same."""
-
-        class Failing(Recorder):
-            def connectionLost(self, reason: Failure = connectionDone) -> None:
-                raise ValueError("lost")
-
-        first, second = self.accept(Failing(b"a")), self.accept(Recorder(b"b"))
+        first, second = self.accept(FailingLast(b"a")), self.accept(Recorder(b"b"))
         first[0].incoming = second[0].incoming = b"hi"
         with patch.object(first[0], "send", side_effect=OSError(errno.ECONNRESET, "reset")):
             self.reactor.turn()
@@ -132,12 +130,7 @@ class TurnTests(SocketsTestCase):
     def test_what_fails_when_the_reactor_stops(self) -> None:
         """The others are told all the same."""
 
-        class Failing(Recorder):
-            def connectionLost(self, reason: Failure = connectionDone) -> None:
-                super().connectionLost(reason)
-                raise ValueError("lost")
-
-        protocols = [Failing(), Failing()]
+        protocols = [FailingLast(), FailingLast()]
         for protocol in protocols:
             self.accept(protocol)
         self.poller.connectionLost(Failure(ConnectionLost()))

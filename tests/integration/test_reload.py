@@ -199,7 +199,9 @@ class ReloadTests(WorkersCase):
 
             def last() -> bool:
                 idle.send(REQUEST)
-                return idle.answer().values("Connection") == ["close"]
+                answer = idle.answer()
+                self.assertEqual(answer.status, 200)
+                return answer.values("Connection") == ["close"]
 
             wait_for(last, "it has heard that it retires, and says so", 1)
             idle.close()
