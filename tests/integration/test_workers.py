@@ -39,18 +39,20 @@ class WorkersTests(WorkersCase):
         self.assertGreaterEqual(min(shares), 60, shares)
 
     def test_few(self) -> None:
-        """Connections that come one by one are, too, however the kernel wakes the workers."""
+        """Those that come one by one are, too, however the kernel wakes the workers: one that had no CPU catches up."""
         self.start()
-        clients = []
-        for _ in range(40):
-            clients.append(Client(self.port))
-            clients[-1].send(REQUEST)
-            self.assertEqual(clients[-1].answer().status, 200)
-        wait_for(lambda: sum(worker["connections"] for worker in self.workers()) == 40, "all are counted")
-        shares = [worker["connections"] for worker in self.workers()]
+        clients: list[Client] = []
+        shares = [0]
+        while min(shares) < 0.4 * len(clients) or not clients:
+            self.assertLess(len(clients), 200, shares)
+            for _ in range(40):
+                clients.append(Client(self.port))
+                clients[-1].send(REQUEST)
+                self.assertEqual(clients[-1].answer().status, 200)
+            wait_for(lambda: sum(worker["connections"] for worker in self.workers()) == len(clients), "all are counted")
+            shares = [worker["connections"] for worker in self.workers()]
         for client in clients:
             client.close()
-        self.assertGreaterEqual(min(shares), 15, shares)
 
     def test_metrics(self) -> None:
         """The admin port counts what all workers count; gauges name the worker, or the supervisor."""
