@@ -88,6 +88,8 @@ class Relay(Tries):
 
     def body_end(self) -> None:
         self._sent_all = True
+        if self._uploading:
+            self._uploaded()
         if self._chunked and self._connection is not None:
             self._connection.transport.write(b"0\r\n\r\n")  # type: ignore[union-attr]
 

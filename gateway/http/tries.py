@@ -114,6 +114,7 @@ class Tries:
         "_since",
         "_tried",
         "_tries",
+        "_uploading",
         "_way",
         "instance",
     )
@@ -131,6 +132,7 @@ class Tries:
         self._tried: Any = None
         self._reused = False
         self._retrying = False
+        self._uploading = False
         self.instance: Any = None
 
     def start(self) -> None:
@@ -138,6 +140,9 @@ class Tries:
         circuit = self._circuit
         circuit.requests += 1
         self._request.relay = self  # type: ignore[assignment]
+        if not self._request.body_complete:
+            self._uploading = True
+            circuit.uploads += 1
         if circuit.requests > circuit.max_requests:
             circuit.refused["requests"] += 1
             self._refuse(Unavailable())
@@ -289,6 +294,13 @@ class Tries:
             queue.leave(self)
         if self._retrying:
             self._retried()
+        if self._uploading:
+            self._uploaded()
+
+    def _uploaded(self) -> None:
+        """The body, or the request, is over."""
+        self._uploading = False
+        self._circuit.uploads -= 1
 
     def _retried(self) -> None:
         """The second try was answered, or is over."""

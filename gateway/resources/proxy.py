@@ -14,6 +14,7 @@ from twisted.web.server import NOT_DONE_YET
 from gateway.core.errors import UpstreamFailed
 from gateway.core.headers import HIDDEN, HOP_BY_HOP, for_plain_http, nominated
 from gateway.core.paths import strip_prefix
+from gateway.http.buffering import when_enough
 from gateway.http.relay import Relay
 from gateway.http.upstream import Framing
 
@@ -147,7 +148,7 @@ class ReverseProxyResource(Resource):
             request.channel.ignore_upgrade()
         if self.settings.stripped_prefix:
             self.target(request)  # one that cannot be passed on is refused before an instance is bothered
-        Relay(self, request).start()
+        when_enough(request, self.upstream.circuit, Relay(self, request).start)
         return NOT_DONE_YET
 
     def target(self, request: Request) -> bytes:

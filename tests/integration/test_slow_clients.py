@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway.http.buffering import CROWD
 from tests.integration.client import Client
 from tests.integration.origin import OK, Origin
 from tests.integration.processes import Process, free_port, start_gateway, wait_for
@@ -153,8 +154,9 @@ class SlowClientsTests(SynchronousTestCase):
         self.assertEqual(self.gateway.origin.connections, 1)
 
     def test_bodies(self) -> None:
-        """So does a body; the instance gets none of them whole."""
+        """So does a body; the instance hears of some of them, and gets none whole."""
         crowd = self.among(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", b"b")
+        self.assertEqual(self.gateway.origin.connections, CROWD + 1)  # and the normal one
         self.assertEqual({slow.received[9:12] for slow in crowd if slow.received}, {b"408"})
 
     def test_readers(self) -> None:
