@@ -14,9 +14,9 @@ from typing import Final
 
 MORE: Final = 1.1
 """Times as many connections as another has that a worker may have, and still take the next one."""
-PAUSE: Final = 0.001
+PAUSE: Final = 0.002
 """Seconds for which it is left to the others."""
-FREE: Final = 0.02
+FREE: Final = 0.01
 """Seconds for which a worker takes all that come, when nobody took what it had left: the others hang, or are busy."""
 _SIZE: Final = 4
 

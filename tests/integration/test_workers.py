@@ -39,18 +39,28 @@ class WorkersTests(WorkersCase):
         self.assertGreaterEqual(min(shares), 60, shares)
 
     def test_few(self) -> None:
-        """Those that come one by one are, too, however the kernel wakes the workers: one that had no CPU catches up."""
+        """Those that come one by one go to the worker that has fewer, as one has that had no CPU for a while."""
         self.start()
         clients: list[Client] = []
-        shares = [0]
-        while min(shares) < 0.4 * len(clients) or not clients:
-            self.assertLess(len(clients), 200, shares)
-            for _ in range(40):
+
+        def come(number: int) -> None:
+            for _ in range(number):
                 clients.append(Client(self.port))
                 clients[-1].send(REQUEST)
                 self.assertEqual(clients[-1].answer().status, 200)
+
+        def shares() -> list[int]:
             wait_for(lambda: sum(worker["connections"] for worker in self.workers()) == len(clients), "all are counted")
-            shares = [worker["connections"] for worker in self.workers()]
+            return [worker["connections"] for worker in self.workers()]
+
+        for pid in [worker["pid"] for worker in self.workers()]:
+            os.kill(pid, signal.SIGSTOP)
+            come(40)
+            os.kill(pid, signal.SIGCONT)
+            most = len(clients) + 80
+            while min(shares()) < 0.4 * len(clients):
+                self.assertLess(len(clients), most, shares())  # a busy machine takes a worker's CPU away now and then
+                come(20)
         for client in clients:
             client.close()
 
