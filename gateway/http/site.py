@@ -57,7 +57,7 @@ LOOKS: Final = 100
 LOOK: Final = 0.0001
 """Seconds from which on a look was more than that: a connection was ended, and the next look waits."""
 LEAST_BREATH: Final = 0.001
-BREATH: Final = 0.015
+BREATH: Final = 0.025
 """Seconds until then: the more, the more room for connections there is. Thousands may be overdue at once. To end one
 costs as much as a request, and its client may be back at once, which costs more: the others must not wait for all that,
 as long as nobody is turned away for want of room."""
