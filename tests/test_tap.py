@@ -873,6 +873,7 @@ class AdminTests(GatewayCase):
             b'smartgate_upstream_requests{upstream="core"} 0.0',
             b'smartgate_upstream_connections{upstream="core"} 1.0',
             b'smartgate_upstream_pending{upstream="core"} 0.0',
+            b'smartgate_upstream_uploads{upstream="core"} 0.0',
             b'smartgate_upstream_ejections_total{upstream="core"} 0.0',
             b'smartgate_upstream_retries_total{upstream="core"} 1.0',
             b'smartgate_upstream_refused_total{limit="pending",upstream="core"} 0.0',

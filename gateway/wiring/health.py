@@ -66,6 +66,12 @@ def tell_clusters(clusters: dict[str, Cluster], metrics: Metrics) -> None:
         one,
         lambda: {of.name: len(of.circuit.connections.waiting) for of in every},
     )
+    metrics.gauges(
+        "upstream_uploads",
+        "Requests under way whose body is still coming.",
+        one,
+        lambda: {of.name: of.circuit.uploads for of in every},
+    )
     metrics.counted(
         "upstream_ejections",
         "Ejections of instances.",
