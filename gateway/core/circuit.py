@@ -93,9 +93,9 @@ class Circuit:
 
     def __init__(self, limits: Limits = DEFAULT) -> None:
         self.requests = 0
-        self.max_requests = limits.requests
         self.uploads = 0
         """Requests, of these, whose body has not come to its end."""
+        self.max_requests = limits.requests
         self.connections = Slots(lambda: limits.connections, limits.pending)
         self.retries = Slots(lambda: max(limits.minimum, int(limits.budget * self.requests)), limits.pending)
         self.retried = 0

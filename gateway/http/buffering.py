@@ -49,10 +49,8 @@ class Buffering:
         self._go_on = go_on
         self._call: IDelayedCall | None = None
         request.relay = request.sink = self
-        channel = request.channel
-        if request.expects_continue and not request.body_received:
-            channel.interim(100, b"Continue", b"")
-        channel.update_reading()  # what came before may have filled its window
+        request.invite_body()
+        request.channel.update_reading()  # what came before may have filled its window
 
     def body_data(self, data: bytes) -> None:
         request = self._request

@@ -63,8 +63,7 @@ class Relay(Tries):
         self._chunked = request.chunked_body
         if request.method in IDEMPOTENT:
             self._kept, self._kept_size = [], 0
-        if request.expects_continue and not request.body_received:
-            request.channel.interim(100, b"Continue", b"")
+        request.invite_body()
         request.stream_to(self)
 
     def _send_kept(self) -> None:

@@ -154,6 +154,11 @@ class Request(server.Request):
 
     # -- the body -------------------------------------------------------------------------------------------------
 
+    def invite_body(self) -> None:
+        """Tell a client that waits for that to go on with the body (RFC 9110 section 10.1.1); nothing once it has."""
+        if self.expects_continue and not self.body_received:
+            self.channel.interim(100, b"Continue", b"")
+
     def stream_to(self, sink: BodySink) -> None:
         """Hand over what came of the body, and from now on every piece as it comes."""
         self.sink = sink

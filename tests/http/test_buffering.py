@@ -7,8 +7,8 @@ from typing import Any
 from gateway.core.circuit import Circuit, Limits
 from gateway.core.errors import Unauthorized
 from gateway.http.buffering import CROWD, ENOUGH
-from tests.http.h2_client import Client
-from tests.http.wire import READ, Gateway, LateWire, Origin, ProxyTestCase, ask
+from tests.http.test_h2_stream import H2TestCase
+from tests.http.wire import READ, LateWire, ProxyTestCase, ask
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HEAD = ask("/a", "Content-Length: 5", method="POST")
@@ -93,7 +93,7 @@ class BufferingTests(ProxyTestCase):
 
     def test_enough_at_once(self) -> None:
         """What came with the head needs not wait, nor does what has no body."""
-        self.client.send(LONG + bytes(ENOUGH))
+        self.client.send(HEAD + b"hello")
         self.assertEqual(len(self.origin.wires), 1)
         self.gateway.connect().send(ask("/a"))
         self.assertEqual(len(self.origin.wires), 2)
@@ -161,31 +161,26 @@ class BufferingTests(ProxyTestCase):
         self.assertEqual([request.status for request in self.gateway.recorded], [503])
 
 
-class StreamTests(ProxyTestCase):
+class StreamTests(H2TestCase):
     """The same over HTTP/2."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.gateway = Gateway(http2=True)
-        self.origin = Origin(self.gateway.clock)
-        self.gateway.proxy(b"/a", self.origin)
         self.gateway.cluster.circuit.uploads = CROWD
-        self.h2 = Client(self.gateway.site, self.gateway.clock)
-        self.number = self.h2.begin((b"content-length", b"5"), method="POST", path="/a")
+        self.number = self.client.begin((b"content-length", b"5"), method="POST", path="/a")
 
     def test_all_of_it(self) -> None:
         """The instance hears of it when it is there, whether or not its stream has ended."""
-        self.h2.send(self.number, b"hell")
+        self.client.send(self.number, b"hell")
         self.gateway.after(0)
         self.assertEqual(self.origin.wires, [])
-        self.h2.send(self.number, b"o")
+        self.client.send(self.number, b"o")
         self.gateway.after(0)
         self.assertTrue(self.origin.received.endswith(b"\r\n\r\nhello"))
-        self.origin.wires[0].send(OK)
-        self.assertEqual(self.h2.answer(self.number).status, 200)
+        self.assertEqual(self.proxied(self.number, OK).status, 200)
 
     def test_it_stops(self) -> None:
         """Its time ends, whatever has come of it before."""
-        self.h2.send(self.number, b"he")
+        self.client.send(self.number, b"he")
         self.gateway.after(31)
-        self.assertEqual((self.h2.answer(self.number).status, self.origin.wires), (408, []))
+        self.assertEqual((self.client.answer(self.number).status, self.origin.wires), (408, []))
